@@ -1,0 +1,50 @@
+//! Settings of the classifier, with their bounds.
+
+use crate::Error;
+use crate::sensitivity::DetectorConfig;
+
+/// Default of [`ClassifierConfig::memo_entries`].
+pub const MEMO_ENTRIES: u64 = 65_536;
+/// Default of [`ClassifierConfig::text_bytes_max`].
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Texts shorter than this are scanned afresh: that costs less than hashing and a lookup.
+pub(crate) const MEMO_TEXT_BYTES_MIN: usize = 64;
+
+/// Settings of a [`Classifier`](crate::Classifier).
+#[derive(Debug, Clone)]
+pub struct ClassifierConfig {
+    /// How many scanned segments are remembered. Unit: entries; 0 remembers none; default 65,536. A remembered
+    /// segment holds positions and kinds, never text, so an entry is a few hundred bytes.
+    pub memo_entries: u64,
+    /// Longest segment that is scanned whole. Unit: bytes; at least 1,024; default 1 MiB. What lies beyond is
+    /// not scanned, and the profile carries `Doubt::TextTooLong`.
+    pub text_bytes_max: usize,
+    /// Settings of the sensitivity detector.
+    pub detector: DetectorConfig,
+}
+
+impl Default for ClassifierConfig {
+    fn default() -> Self {
+        Self {
+            memo_entries: MEMO_ENTRIES,
+            text_bytes_max: TEXT_BYTES_MAX,
+            detector: DetectorConfig::default(),
+        }
+    }
+}
+
+impl ClassifierConfig {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting that is out of range.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.text_bytes_max < 1024 {
+            return Err(Error::Setting {
+                field: "text_bytes_max",
+                requirement: "at least 1024 bytes",
+            });
+        }
+        Ok(())
+    }
+}
