@@ -1,1 +1,38 @@
-//! placeholder
+//! Language models in this process: text to tokens to tensors and back, on ONNX Runtime.
+//!
+//! ```text
+//! artifact   models and the ONNX Runtime library on disk: catalogue, fetching, verifying
+//! convert    GGUF file -> ONNX graph, external weights, tokenizer.json, chat template
+//! tokenizer  text <-> token ids; conversations -> prompts
+//! backend    what a loaded network must offer; onnx is the one that is not a test's
+//! queue      bounded waiting, skipping callers who left
+//! worker     the one thread that computes
+//! generate   requests, events, sampling, stop sequences
+//! ```
+//!
+//! Invariants: one thread computes, so callers never block each other except in a bounded queue; text from
+//! users never becomes a control token; nothing is loaded from disk that was not verified when it
+//! was fetched or converted. Left out: HTTP, teams, policy, and price. See [`Runtime`] for generating and
+//! [`Store`] for getting models.
+
+mod artifact;
+mod config;
+mod convert;
+mod error;
+mod generate;
+mod runtime;
+
+pub use artifact::{
+    CACHE_VARIABLE, CatalogueEntry, DEFAULT_MODEL, FORMAT_VERSION, Fetcher, Manifest, ModelDir, NoProgress,
+    ONNX_RUNTIME_VERSION, PipFetcher, Progress, Purpose, Source, Store, Wheel, WheelTags, catalogue, find,
+};
+pub use config::{
+    DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_OUTPUT_TOKENS, DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS,
+    RuntimeConfig,
+};
+pub use error::{Error, Result};
+pub use generate::{
+    ChatMessage, Finish, FinishReason, GenerateRequest, Role, STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX,
+    Token, TokenEvent, TokenStream, TopToken,
+};
+pub use runtime::{BenchReport, ModelInfo, Runtime, bench};

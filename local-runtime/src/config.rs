@@ -1,0 +1,102 @@
+//! What an operator can set about the local model.
+//!
+//! A plain struct: the gateway owns the file format and its raw twin. [`RuntimeConfig::validate`]
+//! is called by [`crate::Runtime::load`] and reports every fault at once.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// Default of [`RuntimeConfig::max_queue`], in requests.
+pub const DEFAULT_MAX_QUEUE: usize = 32;
+/// Default of [`RuntimeConfig::context_tokens`] where the model allows it. The key-value cache of
+/// a 1.5-billion-parameter model takes 56 KiB a token, so this bounds it to 448 MiB.
+pub const DEFAULT_CONTEXT_TOKENS: u32 = 8192;
+/// Default of [`RuntimeConfig::max_output_tokens`].
+pub const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 2048;
+/// Default of [`RuntimeConfig::prefill_chunk_tokens`].
+pub const DEFAULT_PREFILL_CHUNK_TOKENS: u32 = 512;
+
+/// Settings of one loaded model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Directory with `model.onnx`, `genai_config.json` and `tokenizer.json`. No default.
+    pub model_dir: PathBuf,
+    /// Threads that compute one step, 1 to 256. Default: the processor's cores, at most 16. More than the
+    /// physical cores makes decoding slower.
+    pub threads: Option<usize>,
+    /// Whether idle compute threads spin between operators. Default `false`. Spinning decodes 1.4 to
+    /// 1.6 times faster on a calm machine, costs whole cores while generating, and is slower than
+    /// blocking on a machine that does other work.
+    pub spinning: bool,
+    /// Requests that may wait for the model, 0 to 4096; the next one is refused as busy. Default 32.
+    pub max_queue: usize,
+    /// Prompt and answer together, in tokens, 16 or more. Default: 8192, or less where the model takes less. Memory
+    /// for the key-value cache grows with the longest request seen, up to this.
+    pub context_tokens: Option<u32>,
+    /// The most tokens that one answer may have, whatever the request asks for. 1 or more, default 2048.
+    pub max_output_tokens: u32,
+    /// Prompt tokens computed between two looks at whether the caller has left, 16 to 4096. Default
+    /// 512. Smaller cancels sooner and reads prompts slightly slower.
+    pub prefill_chunk_tokens: u32,
+    /// Whether the leading part that a prompt shares with the one before it is kept instead of computed
+    /// again. Default `true`. Only whole prefill chunks are kept, so that results do not depend on
+    /// what ran before. A caller can tell from the time to first token that somebody's previous
+    /// prompt began with the same chunk: switch it off where callers must not learn that.
+    pub prefix_reuse: bool,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            model_dir: PathBuf::new(),
+            threads: None,
+            spinning: false,
+            max_queue: DEFAULT_MAX_QUEUE,
+            context_tokens: None,
+            max_output_tokens: DEFAULT_MAX_OUTPUT_TOKENS,
+            prefill_chunk_tokens: DEFAULT_PREFILL_CHUNK_TOKENS,
+            prefix_reuse: true,
+        }
+    }
+}
+
+impl RuntimeConfig {
+    /// The defaults for a model directory.
+    #[must_use]
+    pub fn new(model_dir: impl Into<PathBuf>) -> Self {
+        Self { model_dir: model_dir.into(), ..Self::default() }
+    }
+
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] names the first field that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let fault = |field, reason: &str| Err(Error::InvalidConfig { field, reason: reason.to_owned() });
+        if self.model_dir.as_os_str().is_empty() {
+            return fault("model_dir", "is not set");
+        }
+        if self.threads.is_some_and(|threads| !(1..=256).contains(&threads)) {
+            return fault("threads", "must be from 1 to 256");
+        }
+        if self.max_queue > 4096 {
+            return fault("max_queue", "must be at most 4096");
+        }
+        if self.context_tokens.is_some_and(|tokens| tokens < 16) {
+            return fault("context_tokens", "must be at least 16");
+        }
+        if self.max_output_tokens == 0 {
+            return fault("max_output_tokens", "must be at least 1");
+        }
+        if !(16..=4096).contains(&self.prefill_chunk_tokens) {
+            return fault("prefill_chunk_tokens", "must be from 16 to 4096");
+        }
+        Ok(())
+    }
+
+    /// The thread count in force.
+    pub(crate) fn effective_threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(16)))
+    }
+}

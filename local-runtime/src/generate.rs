@@ -1,0 +1,242 @@
+//! What a caller asks for and what it gets back.
+//!
+//! [`GenerateRequest`] goes in; a [`TokenStream`] of [`TokenEvent`]s comes out. The sub-modules are
+//! the pure parts of the loop that the worker runs: choosing a token, holding back bytes, finding
+//! stop sequences. Nothing here knows of ONNX Runtime.
+
+pub(crate) mod emit;
+pub(crate) mod sampling;
+mod stream;
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+pub(crate) use stream::EventSink;
+pub use stream::TokenStream;
+
+/// The most alternatives that [`GenerateRequest::top_logprobs`] may ask for (OpenAI's own limit).
+pub const TOP_LOGPROBS_MAX: u8 = 20;
+/// The most stop sequences of one request.
+pub const STOP_SEQUENCES_MAX: usize = 64;
+
+/// Who said something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The application.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result.
+    Tool,
+}
+
+impl Role {
+    /// The name that chat templates compare against.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// Who said it.
+    pub role: Role,
+    /// What was said. Always encoded as plain text: nothing in it becomes a control token.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// A message.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into() }
+    }
+}
+
+/// How the next token is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the most likely token; up to 2 flattens the distribution. Default 1.
+    pub temperature: f32,
+    /// Keep the smallest set of tokens whose probabilities add up to this, above 0 to 1. Default 1 (all).
+    /// Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration".
+    pub top_p: f32,
+    /// Keep this many of the most likely tokens; 0 keeps all. Default 0.
+    pub top_k: u32,
+    /// Makes the draw repeatable for the same model, library and thread count. Default: from the clock.
+    pub seed: Option<u64>,
+    /// Subtracted from a token's logit once for each time that the answer already has it, -2 to 2. Default 0.
+    pub frequency_penalty: f32,
+    /// Subtracted once from the logit of each token that the answer already has, -2 to 2. Default 0.
+    pub presence_penalty: f32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            seed: None,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Always the most likely token.
+    #[must_use]
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, ..Self::default() }
+    }
+}
+
+/// One generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateRequest {
+    /// The prompt as token ids, from [`crate::Runtime::render`] or [`crate::Runtime::tokenize`]. Not empty.
+    pub input: Vec<u32>,
+    /// The most tokens to generate, 1 or more; capped by the configuration and by what the context leaves.
+    pub max_tokens: u32,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Texts that end the answer; no part of one is ever emitted. At most 64, none empty.
+    pub stop: Vec<String>,
+    /// With each token, this many alternatives, at most 20. `None` gives none.
+    pub top_logprobs: Option<u8>,
+    /// Generate on past the end-of-turn token, for benchmarks.
+    pub ignore_eos: bool,
+}
+
+impl GenerateRequest {
+    /// A request with default sampling.
+    #[must_use]
+    pub fn new(input: Vec<u32>, max_tokens: u32) -> Self {
+        Self {
+            input,
+            max_tokens,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            top_logprobs: None,
+            ignore_eos: false,
+        }
+    }
+
+    /// Checks everything that does not depend on the model's state.
+    pub(crate) fn validate(&self, vocabulary: usize) -> Result<()> {
+        let fault = |reason: &str| Err(Error::InvalidRequest { reason: reason.to_owned() });
+        let within = |value: f32, low: f32, high: f32| value.is_finite() && (low..=high).contains(&value);
+        let sampling = &self.sampling;
+        if self.input.is_empty() {
+            return fault("the prompt has no tokens");
+        }
+        if self.input.iter().any(|&id| id as usize >= vocabulary) {
+            return fault("the prompt has a token id outside the vocabulary");
+        }
+        if self.max_tokens == 0 {
+            return fault("max_tokens must be at least 1");
+        }
+        if !within(sampling.temperature, 0.0, 2.0) {
+            return fault("temperature must be from 0 to 2");
+        }
+        if !within(sampling.top_p, 0.0, 1.0) {
+            return fault("top_p must be from 0 to 1");
+        }
+        if !within(sampling.frequency_penalty, -2.0, 2.0) || !within(sampling.presence_penalty, -2.0, 2.0) {
+            return fault("frequency_penalty and presence_penalty must be from -2 to 2");
+        }
+        if self.top_logprobs.is_some_and(|n| n > TOP_LOGPROBS_MAX) {
+            return fault("top_logprobs must be at most 20");
+        }
+        if self.stop.len() > STOP_SEQUENCES_MAX || self.stop.iter().any(String::is_empty) {
+            return fault("stop takes at most 64 sequences, none of them empty");
+        }
+        Ok(())
+    }
+}
+
+/// An alternative to a generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopToken {
+    /// The token's id.
+    pub id: u32,
+    /// The token's text; bytes that are not UTF-8 by themselves are shown as U+FFFD.
+    pub text: String,
+    /// Natural logarithm of the token's probability at temperature 1.
+    pub logprob: f32,
+    /// The token's bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// The token's id.
+    pub id: u32,
+    /// Text that became certain with this token: whole characters, never part of a stop sequence. Empty while bytes or a possible
+    /// stop sequence are held back; the deltas of one stream add up to the answer.
+    pub text: String,
+    /// The token's own bytes, whatever is held back; empty for control tokens.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of the token's probability at temperature 1, before penalties.
+    pub logprob: f32,
+    /// The most likely tokens, best first, as many as asked for.
+    pub top: Vec<TopToken>,
+    /// Shannon entropy of the distribution at temperature 1, in nats.
+    pub entropy: f32,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FinishReason {
+    /// The model ended its turn, or a stop sequence came.
+    Stop,
+    /// `max_tokens`, the configured limit or the context was used up.
+    Length,
+    /// The runtime is shutting down.
+    Cancelled,
+}
+
+/// The last event of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// The stop sequence that ended it.
+    pub stop_sequence: Option<String>,
+    /// Text that had been held back in case it became a stop sequence, and did not. Part of the answer.
+    pub text: String,
+    /// Prompt tokens.
+    pub input_tokens: u32,
+    /// Of those, tokens whose computation was reused from the request before.
+    pub reused_tokens: u32,
+    /// Generated tokens, the end-of-turn token not counted.
+    pub output_tokens: u32,
+    /// From the call of `generate` to the first token, waiting included. Equal to `total` if no token came.
+    pub time_to_first_token: Duration,
+    /// From the call of `generate` to the end.
+    pub total: Duration,
+    /// Mean of the generated tokens' log-probabilities, 0 if there are none.
+    pub mean_logprob: f32,
+    /// Least of the generated tokens' log-probabilities, 0 if there are none.
+    pub min_logprob: f32,
+}
+
+/// What a [`TokenStream`] yields: any number of tokens, then one `Done`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenEvent {
+    /// A token.
+    Token(Token),
+    /// The end. Nothing follows.
+    Done(Finish),
+}
