@@ -27,12 +27,7 @@ pub enum Label {
 
 impl Label {
     /// All labels, ascending.
-    pub const ALL: [Self; 4] = [
-        Self::Public,
-        Self::Internal,
-        Self::Confidential,
-        Self::Restricted,
-    ];
+    pub const ALL: [Self; 4] = [Self::Public, Self::Internal, Self::Confidential, Self::Restricted];
 
     /// The least upper bound of two labels.
     #[must_use]

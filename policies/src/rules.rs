@@ -1,0 +1,270 @@
+//! A policy: what findings mean, which places may see what, and which place is preferred when.
+//!
+//! Policies are written in TOML ([`crate::config`]) and compiled once into a [`PolicySet`], which is then
+//! shared and never changes; a new policy is a new set with another revision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::condition::Condition;
+use crate::decision::{CallerFacts, Labelled, Situation};
+use crate::label::{Clearance, Label};
+use crate::profile::{EntityKind, Profile, Sensitivity, Topic};
+use crate::target::{Location, Target};
+
+/// What to do with data whose label is above the clearance of the place that it would have gone to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Serve it from a place that is cleared, or refuse; it never leaves.
+    KeepLocal,
+    /// Refuse it.
+    Refuse,
+}
+
+/// What to do with a request that wants the cloud when no cloud can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenCloudFails {
+    /// Answer with what is here, marked as degraded.
+    ServeLocal,
+    /// Refuse with a clear error.
+    Refuse,
+}
+
+/// Where a rule sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Any target at a kind of place.
+    Place(Location),
+    /// One target, or the targets of one upstream.
+    Name(Arc<str>),
+    /// The cheapest target whose expected quality meets the policy.
+    Cheapest,
+}
+
+/// One ordered rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Name, for explanations and the ledger.
+    pub name: Arc<str>,
+    /// Condition; a rule without one always holds.
+    pub when: Option<Condition>,
+    /// Where to.
+    pub route: Route,
+    /// Confidence below which a local answer is replaced by the next target's.
+    pub escalate_below: Option<f32>,
+}
+
+/// One member of a combination: any of these kinds or topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ingredient {
+    /// An entity of this kind was found.
+    Kind(EntityKind),
+    /// The topic reached its threshold.
+    Topic(Topic),
+}
+
+/// Findings that together mean more than each alone.
+#[derive(Debug, Clone)]
+pub struct Combination {
+    /// Every member must be present; a member is a list of alternatives.
+    pub all: Vec<Vec<Ingredient>>,
+    /// What they mean together.
+    pub label: Label,
+}
+
+/// What a topic means from which score on.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicRule {
+    /// Label.
+    pub label: Label,
+    /// Score in `[0, 1]` from which the topic counts.
+    pub at: f32,
+}
+
+/// A compiled policy.
+#[derive(Debug)]
+pub struct PolicySet {
+    pub(crate) name: Arc<str>,
+    pub(crate) revision: Arc<str>,
+    pub(crate) on_doubt: Label,
+    pub(crate) default_label: Label,
+    pub(crate) observes: bool,
+    pub(crate) score_min: f32,
+    pub(crate) kinds: BTreeMap<EntityKind, Label>,
+    pub(crate) topics: BTreeMap<Topic, TopicRule>,
+    pub(crate) combinations: Vec<Combination>,
+    pub(crate) teams: BTreeMap<String, Label>,
+    pub(crate) actions: BTreeMap<Label, Action>,
+    pub(crate) clearance: BTreeMap<Location, Clearance>,
+    pub(crate) names_may_be_local: bool,
+    pub(crate) quality_min: f32,
+    pub(crate) cloud_unavailable: WhenCloudFails,
+    pub(crate) fall_back: bool,
+    pub(crate) rules: Vec<Rule>,
+}
+
+impl PolicySet {
+    /// Name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Revision: the name and a hash of the text that it was compiled from.
+    #[must_use]
+    pub const fn revision(&self) -> &Arc<str> {
+        &self.revision
+    }
+
+    /// Does this policy only watch? Then nothing is kept back, and each label that would have kept something
+    /// back is recorded as declassified.
+    #[must_use]
+    pub const fn observes(&self) -> bool {
+        self.observes
+    }
+
+    /// May a model that the client names be answered locally?
+    #[must_use]
+    pub const fn names_may_be_local(&self) -> bool {
+        self.names_may_be_local
+    }
+
+    /// Are other targets tried when the first one fails?
+    #[must_use]
+    pub const fn falls_back(&self) -> bool {
+        self.fall_back
+    }
+
+    pub(crate) const fn quality_min(&self) -> f32 {
+        self.quality_min
+    }
+
+    pub(crate) const fn when_cloud_fails(&self) -> WhenCloudFails {
+        self.cloud_unavailable
+    }
+
+    pub(crate) fn action(&self, label: Label) -> Action {
+        self.actions.get(&label).copied().unwrap_or(Action::KeepLocal)
+    }
+
+    /// The policy's cap on the clearance of a kind of place; a target's own clearance holds besides.
+    pub(crate) fn clearance_of(&self, target: &Target) -> Clearance {
+        self.clearance.get(&target.location).copied().unwrap_or(target.clearance)
+    }
+
+    /// Filter 1: the label of a request, the highest of everything that speaks for one.
+    #[must_use]
+    pub fn label(&self, sensitivity: &Sensitivity, caller: &CallerFacts) -> Labelled {
+        let kinds = self.counted_kinds(sensitivity);
+        let mut labelled = Labelled {
+            label: self.default_label,
+            because: String::from("policy default"),
+            kinds,
+            doubt: sensitivity.doubt.clone(),
+        };
+        let mut raise = |label: Label, because: String| {
+            if label > labelled.label {
+                labelled.label = label;
+                labelled.because = because;
+            }
+        };
+        if let Some(label) = self.teams.get(&caller.team) {
+            raise(*label, format!("default of team {}", caller.team));
+        }
+        if let Some(label) = caller.label {
+            raise(label, String::from("asked for by the caller"));
+        }
+        if let Some(label) = caller.session_label {
+            raise(label, String::from("reached earlier in this session"));
+        }
+        for (kind, count) in &self.counted_kinds(sensitivity) {
+            if let Some(label) = self.kinds.get(kind) {
+                raise(*label, format!("{count} {kind} found"));
+            }
+        }
+        for (topic, rule) in &self.topics {
+            if topic_score(sensitivity, *topic) >= rule.at {
+                raise(rule.label, format!("topic {topic}"));
+            }
+        }
+        for combination in &self.combinations {
+            if let Some(names) = self.present(combination, sensitivity) {
+                raise(combination.label, format!("{names} together"));
+            }
+        }
+        if let Some(doubt) = sensitivity.doubt.first() {
+            raise(self.on_doubt, format!("doubt: {doubt}"));
+        }
+        labelled
+    }
+
+    fn counted_kinds(&self, sensitivity: &Sensitivity) -> BTreeMap<EntityKind, u32> {
+        let mut counts = BTreeMap::new();
+        for finding in sensitivity.findings.iter().filter(|f| f.score >= self.score_min) {
+            *counts.entry(finding.kind).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// The members of a combination that were found, joined, if all were.
+    fn present(&self, combination: &Combination, sensitivity: &Sensitivity) -> Option<String> {
+        let kinds = self.counted_kinds(sensitivity);
+        let mut names = Vec::with_capacity(combination.all.len());
+        for member in &combination.all {
+            let found = member.iter().find(|ingredient| match ingredient {
+                Ingredient::Kind(kind) => kinds.contains_key(kind),
+                Ingredient::Topic(topic) => {
+                    self.topics.get(topic).is_some_and(|rule| topic_score(sensitivity, *topic) >= rule.at)
+                }
+            })?;
+            names.push(match found {
+                Ingredient::Kind(kind) => kind.as_str(),
+                Ingredient::Topic(topic) => topic.as_str(),
+            });
+        }
+        Some(names.join(" and "))
+    }
+
+    /// The first rule whose condition holds.
+    ///
+    /// A condition that cannot be evaluated counts as doubt about where the request belongs: the request is
+    /// then routed to the most cleared kind of place.
+    pub(crate) fn first_rule(&self, profile: &Profile, situation: &Situation<'_>) -> Fired {
+        for rule in &self.rules {
+            let holds = match &rule.when {
+                None => Ok(true),
+                Some(condition) => condition.holds(profile, situation),
+            };
+            match holds {
+                Ok(true) => {
+                    return Fired {
+                        name: rule.name.clone(),
+                        route: rule.route.clone(),
+                        escalate_below: rule.escalate_below,
+                    };
+                }
+                Ok(false) => {}
+                Err(_) => {
+                    return Fired {
+                        name: Arc::from(format!("{} (could not be evaluated)", rule.name)),
+                        route: Route::Place(Location::Local),
+                        escalate_below: None,
+                    };
+                }
+            }
+        }
+        Fired { name: Arc::from("default"), route: Route::Cheapest, escalate_below: None }
+    }
+}
+
+fn topic_score(sensitivity: &Sensitivity, topic: Topic) -> f32 {
+    sensitivity.topics.get(&topic).copied().unwrap_or(0.0)
+}
+
+/// The rule that fired.
+#[derive(Debug, Clone)]
+pub(crate) struct Fired {
+    pub(crate) name: Arc<str>,
+    pub(crate) route: Route,
+    pub(crate) escalate_below: Option<f32>,
+}

@@ -1,0 +1,362 @@
+//! Tables and properties of decisions.
+
+use std::sync::Arc;
+
+use policies::*;
+use proptest::prelude::*;
+
+fn target(id: &str, location: Location, clearance: Label, strength: f32, usd_out: f64) -> Arc<Target> {
+    let (upstream, model) = id.split_once('/').unwrap();
+    Arc::new(Target {
+        id: id.into(),
+        location,
+        upstream: upstream.into(),
+        model: model.into(),
+        clearance: Clearance(clearance),
+        capabilities: Capabilities { tools: location != Location::Local, ..Capabilities::ALL },
+        price: RawPrice { input: usd_out / 4.0, output: usd_out, cached: None, cache_write: None }.check(),
+        strength,
+        availability: Availability::Ready,
+    })
+}
+
+fn portfolio() -> Vec<Arc<Target>> {
+    vec![
+        target("local/slm", Location::Local, Label::Restricted, 0.0, 0.0),
+        target("onprem/medium", Location::OnPrem, Label::Confidential, 0.5, 0.1),
+        target("cloud/cheap", Location::Cloud, Label::Internal, 0.6, 0.6),
+        target("cloud/frontier", Location::Cloud, Label::Internal, 1.0, 10.0),
+    ]
+}
+
+fn profile(complexity: f32) -> Profile {
+    Profile {
+        sensitivity: Sensitivity::default(),
+        complexity,
+        confidence: 1.0,
+        task: Task::OpenQa,
+        language: "en".into(),
+        input_tokens: 100,
+    }
+}
+
+fn finding(kind: EntityKind, score: f32) -> Finding {
+    Finding { segment: 0, start: 0, end: 1, kind, subtype: None, score, source: FindingSource::Pattern }
+}
+
+fn with(mut profile: Profile, kinds: &[EntityKind]) -> Profile {
+    profile.sensitivity.findings = kinds.iter().map(|kind| finding(*kind, 1.0)).collect();
+    profile
+}
+
+fn decide(policy: &str, profile: &Profile, request: &RequestFacts, targets: &[Arc<Target>]) -> Decision {
+    let caller = CallerFacts::default();
+    PolicySet::preset(policy).unwrap().decide(profile, &Situation { request, caller: &caller, targets })
+}
+
+fn served(decision: &Decision) -> &str {
+    match &decision.outcome {
+        Outcome::Serve(plan) => &plan.target().id,
+        Outcome::Refuse(refusal) => match refusal {
+            Refusal::Policy => "refused: policy",
+            Refusal::Incapable(_) => "refused: incapable",
+            Refusal::Unavailable(_) => "refused: unavailable",
+            Refusal::UnknownModel => "refused: unknown model",
+        },
+    }
+}
+
+#[test]
+fn presets_decide_as_their_comments_say() {
+    use EntityKind::{CreditCard, Email, Person};
+    let any = RequestFacts::default();
+    let tools = RequestFacts { tools: true, ..RequestFacts::default() };
+    let cases: &[(&str, Profile, &RequestFacts, &str)] = &[
+        ("balanced", profile(0.1), &any, "local/slm"),
+        ("balanced", profile(0.9), &any, "cloud/frontier"),
+        ("balanced", profile(0.6), &any, "cloud/cheap"),
+        ("balanced", with(profile(0.9), &[CreditCard]), &any, "local/slm"),
+        ("balanced", with(profile(0.9), &[Email]), &any, "onprem/medium"),
+        ("balanced", with(profile(0.1), &[Email]), &any, "local/slm"),
+        ("balanced", with(profile(0.9), &[Person]), &any, "cloud/frontier"),
+        ("balanced", profile(0.1), &tools, "onprem/medium"),
+        ("balanced", with(profile(0.1), &[CreditCard]), &tools, "refused: policy"),
+        ("cost-saver", profile(0.5), &any, "local/slm"),
+        ("cost-saver", profile(0.6), &any, "onprem/medium"),
+        ("strict-privacy", profile(0.9), &any, "refused: cloud"),
+        ("strict-privacy", with(profile(0.9), &[Person]), &any, "onprem/medium"),
+        ("observe", profile(0.1), &any, "cloud/cheap"),
+        ("observe", with(profile(0.1), &[CreditCard]), &any, "cloud/cheap"),
+    ];
+    for (policy, profile, request, expected) in cases {
+        let mut targets = portfolio();
+        if *policy == "strict-privacy" && profile.sensitivity.findings.is_empty() {
+            // Nothing sensitive: the cap is `public`, and public data may go to the cloud.
+            let decision = decide(policy, profile, request, &targets);
+            assert_eq!(served(&decision), "cloud/frontier");
+            targets.truncate(1);
+            assert_eq!(served(&decide(policy, profile, request, &targets)), "local/slm");
+            continue;
+        }
+        let decision = decide(policy, profile, request, &targets);
+        assert_eq!(served(&decision), *expected, "{policy}: {}", decision.reason.text);
+    }
+}
+
+#[test]
+fn observing_records_what_it_let_pass() {
+    let decision = decide(
+        "observe",
+        &with(profile(0.1), &[EntityKind::CreditCard]),
+        &RequestFacts::default(),
+        &portfolio(),
+    );
+    assert_eq!(decision.labelled.label, Label::Restricted);
+    let Outcome::Serve(plan) = &decision.outcome else { panic!("observers serve") };
+    assert!(plan.declassified);
+}
+
+#[test]
+fn an_unreachable_cloud_degrades_or_refuses_as_the_policy_says() {
+    let mut targets = portfolio();
+    targets.remove(1);
+    for target in &mut targets {
+        if target.location == Location::Cloud {
+            Arc::make_mut(target).availability = Availability::Unavailable("no key".into());
+        }
+    }
+    let request = RequestFacts::default();
+    let decision = decide("balanced", &profile(0.9), &request, &targets);
+    let Outcome::Serve(plan) = &decision.outcome else { panic!("{:?}", decision.reason) };
+    assert!(plan.degraded);
+    assert_eq!(&*plan.target().id, "local/slm");
+    assert!(decision.reason.text.contains("no key"), "{}", decision.reason.text);
+
+    let text = PolicySet::preset_text("balanced")
+        .unwrap()
+        .replace("cloud_unavailable = \"serve-local\"", "cloud_unavailable = \"refuse\"");
+    let caller = CallerFacts::default();
+    let strict = PolicySet::parse("p", &text).unwrap();
+    let situation = Situation { request: &request, caller: &caller, targets: &targets };
+    assert_eq!(served(&strict.decide(&profile(0.9), &situation)), "refused: unavailable");
+    // A sensitive request is not "degraded" by staying: it was never to leave.
+    let kept = strict.decide(&with(profile(0.9), &[EntityKind::CreditCard]), &situation);
+    assert_eq!(served(&kept), "local/slm");
+}
+
+#[test]
+fn doubt_raises_the_label_and_says_why() {
+    let mut doubtful = profile(0.9);
+    doubtful.sensitivity.doubt = vec![Doubt::UnreadImage];
+    let decision = decide("balanced", &doubtful, &RequestFacts::default(), &portfolio());
+    assert_eq!((served(&decision), decision.labelled.label), ("local/slm", Label::Restricted));
+    assert!(decision.reason.text.contains("unread_image"), "{}", decision.reason.text);
+}
+
+#[test]
+fn a_combination_means_more_than_its_parts() {
+    let mut patient = with(profile(0.9), &[EntityKind::Person]);
+    patient.sensitivity.topics.insert(Topic::Health, 0.9);
+    let decision = decide("balanced", &patient, &RequestFacts::default(), &portfolio());
+    assert_eq!(decision.labelled.label, Label::Restricted);
+    assert_eq!(decision.labelled.because, "PERSON and health together");
+}
+
+#[test]
+fn callers_may_raise_and_never_lower() {
+    let policy = PolicySet::preset("balanced").unwrap();
+    let found = with(profile(0.1), &[EntityKind::Email]).sensitivity;
+    for asked in Label::ALL {
+        let caller = CallerFacts { label: Some(asked), ..CallerFacts::default() };
+        assert_eq!(policy.label(&found, &caller).label, asked.join(Label::Confidential));
+    }
+}
+
+#[test]
+fn names_force_a_route_within_the_clearance() {
+    let forced =
+        |id: &str| RequestFacts { wants: Wants::Forced(id.into()), model: id.into(), ..Default::default() };
+    let targets = portfolio();
+    let plain = profile(0.1);
+    assert_eq!(served(&decide("balanced", &plain, &forced("cloud/frontier"), &targets)), "cloud/frontier");
+    let card = with(profile(0.1), &[EntityKind::CreditCard]);
+    assert_eq!(served(&decide("balanced", &card, &forced("cloud/frontier"), &targets)), "refused: policy");
+    assert_eq!(
+        served(&decide("balanced", &plain, &forced("cloud/nope"), &targets)),
+        "refused: unknown model"
+    );
+}
+
+#[test]
+fn a_weak_local_answer_escalates_only_where_the_label_lets_it() {
+    let text = PolicySet::preset_text("balanced")
+        .unwrap()
+        .replace("route = \"local\"", "route = \"local\"\nescalate_below = 0.5");
+    let policy = PolicySet::parse("p", &text).unwrap();
+    let (request, caller, targets) = (RequestFacts::default(), CallerFacts::default(), portfolio());
+    let situation = Situation { request: &request, caller: &caller, targets: &targets };
+    let escalation = |profile: &Profile, confidence: f32| match policy.decide(profile, &situation).outcome {
+        Outcome::Serve(plan) => match review(&plan, confidence) {
+            Verdict::Serve => None,
+            Verdict::Escalate(target) => Some(target.id.to_string()),
+        },
+        Outcome::Refuse(_) => panic!("served"),
+    };
+    assert_eq!(escalation(&profile(0.1), 0.9), None);
+    assert!(escalation(&profile(0.1), 0.2).is_some());
+    assert_eq!(escalation(&with(profile(0.1), &[EntityKind::CreditCard]), 0.2), None);
+}
+
+#[test]
+fn every_fault_of_a_policy_has_its_line() {
+    let text = "name = 'x'\nscore_min = 3.0\n[labels]\nEMIAL = 'internal'\n[[rule]]\nname = 'r'\n\
+                when = 'profile.complexty < 1.0'\nroute = 'local'\n";
+    let Faults(faults) = PolicySet::parse("p.toml", text).unwrap_err();
+    let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [2, 4, 7], "{faults:?}");
+    assert!(faults[1].message.contains("did you mean `EMAIL`?"), "{}", faults[1].message);
+    let Faults(faults) = PolicySet::preset("balancd").unwrap_err();
+    assert!(faults[0].message.contains("did you mean `balanced`?"));
+}
+
+#[test]
+fn presets_compile() {
+    for name in PolicySet::presets() {
+        PolicySet::preset(name).unwrap();
+    }
+}
+
+fn any_label() -> impl Strategy<Value = Label> {
+    prop::sample::select(Label::ALL.to_vec())
+}
+
+fn any_target(index: usize) -> impl Strategy<Value = Arc<Target>> {
+    (
+        prop::sample::select(vec![Location::Local, Location::OnPrem, Location::Cloud]),
+        any_label(),
+        0.0f32..=1.0,
+        0.0f64..20.0,
+        any::<[bool; 4]>(),
+        prop::bool::weighted(0.8),
+    )
+        .prop_map(
+            move |(location, clearance, strength, usd, [tools, schema, vision, choices], ready)| {
+                let mut made = target(&format!("u/{index}"), location, clearance, strength, usd);
+                let inner = Arc::make_mut(&mut made);
+                inner.capabilities = Capabilities { tools, schema, vision, choices, context_tokens: 4_096 };
+                if !ready {
+                    inner.availability = Availability::Unavailable("down".into());
+                }
+                made
+            },
+        )
+}
+
+fn any_targets() -> impl Strategy<Value = Vec<Arc<Target>>> {
+    (0usize..7).prop_flat_map(|n| (0..n).map(any_target).collect::<Vec<_>>())
+}
+
+fn any_profile() -> impl Strategy<Value = Profile> {
+    (
+        0.0f32..=1.0,
+        prop::collection::vec((prop::sample::select(EntityKind::ALL.to_vec()), 0.0f32..=1.0), 0..4),
+        prop::collection::btree_map(prop::sample::select(Topic::ALL.to_vec()), 0.0f32..=1.0, 0..3),
+        prop::collection::vec(prop::sample::select(Doubt::ALL.to_vec()), 0..2),
+        0u32..6_000,
+    )
+        .prop_map(|(complexity, kinds, topics, doubt, input_tokens)| Profile {
+            sensitivity: Sensitivity {
+                findings: kinds.into_iter().map(|(kind, score)| finding(kind, score)).collect(),
+                topics,
+                doubt,
+            },
+            input_tokens,
+            ..profile(complexity)
+        })
+}
+
+fn any_request() -> impl Strategy<Value = RequestFacts> {
+    (any::<[bool; 4]>(), prop::option::of(0u32..3_000), 0u8..3).prop_map(
+        |([tools, schema, images, choices], output_tokens_max, wants)| RequestFacts {
+            tools,
+            schema,
+            images,
+            choices,
+            output_tokens_max,
+            wants: match wants {
+                0 => Wants::Any,
+                1 => Wants::Named,
+                _ => Wants::Forced("u/1".into()),
+            },
+            ..RequestFacts::default()
+        },
+    )
+}
+
+fn enforcing_policy() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["balanced", "cost-saver", "strict-privacy"])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Nothing above clearance is ever offered to a destination, on any place of the order.
+    #[test]
+    fn every_planned_target_is_cleared(
+        policy in enforcing_policy(), profile in any_profile(), request in any_request(), targets in any_targets(),
+    ) {
+        let decision = decide(policy, &profile, &request, &targets);
+        if let Outcome::Serve(plan) = &decision.outcome {
+            prop_assert!(!plan.targets().is_empty());
+            prop_assert_eq!(plan.label(), decision.labelled.label);
+            for target in plan.targets() {
+                prop_assert!(target.clearance.admits(decision.labelled.label));
+                prop_assert!(target.is_ready());
+            }
+            for target in &targets {
+                prop_assert_eq!(plan.clear((), target).is_ok(), target.clearance.admits(plan.label()));
+            }
+        }
+    }
+
+    /// Raising sensitivity never moves a request to a less cleared place.
+    #[test]
+    fn raising_sensitivity_never_lowers_clearance(
+        policy in enforcing_policy(), profile in any_profile(), request in any_request(), targets in any_targets(),
+        more in prop::collection::vec(prop::sample::select(EntityKind::ALL.to_vec()), 1..3),
+        raised in any_label(),
+    ) {
+        let mut higher = profile.clone();
+        higher.sensitivity.findings.extend(more.into_iter().map(|kind| finding(kind, 1.0)));
+        let policy = PolicySet::preset(policy).unwrap();
+        let low = CallerFacts::default();
+        let high = CallerFacts { label: Some(raised), ..CallerFacts::default() };
+        let before = policy.decide(&profile, &Situation { request: &request, caller: &low, targets: &targets });
+        let after = policy.decide(&higher, &Situation { request: &request, caller: &high, targets: &targets });
+        prop_assert!(after.labelled.label >= before.labelled.label);
+        match (&before.outcome, &after.outcome) {
+            (Outcome::Serve(before), Outcome::Serve(after)) => {
+                prop_assert!(
+                    after.target().clearance >= before.target().clearance
+                        || after.target().id == before.target().id
+                );
+            }
+            (Outcome::Refuse(_), Outcome::Serve(_)) => {
+                prop_assert!(false, "a request that was refused is served once it is more sensitive");
+            }
+            _ => {}
+        }
+    }
+
+    /// A decision accounts for every target, and the same input gives the same decision.
+    #[test]
+    fn decisions_are_total_and_deterministic(
+        policy in enforcing_policy(), profile in any_profile(), request in any_request(), targets in any_targets(),
+    ) {
+        let decision = decide(policy, &profile, &request, &targets);
+        prop_assert_eq!(decision.alternatives.len(), targets.len());
+        let again = decide(policy, &profile, &request, &targets);
+        prop_assert_eq!(served(&decision), served(&again));
+        prop_assert!(!decision.reason.text.is_empty());
+    }
+}
