@@ -31,6 +31,7 @@ pub use manifest::{FORMAT_VERSION, Manifest, ModelDir};
 
 use crate::convert;
 use crate::error::{Error, Result};
+pub(crate) use assemble::sha256_of;
 
 /// Overrides the cache directory.
 pub const CACHE_VARIABLE: &str = "SLUICEGATE_CACHE";

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-pub(crate) use stream::EventSink;
 pub use stream::TokenStream;
+pub(crate) use stream::{EventSink, channel};
 
 /// The most alternatives that [`GenerateRequest::top_logprobs`] may ask for (OpenAI's own limit).
 pub const TOP_LOGPROBS_MAX: u8 = 20;

@@ -16,16 +16,23 @@
 //! [`Store`] for getting models.
 
 mod artifact;
+mod backend;
+mod bench;
 mod config;
 mod convert;
 mod error;
 mod generate;
+mod onnx;
+mod queue;
 mod runtime;
+mod tokenizer;
+mod worker;
 
 pub use artifact::{
     CACHE_VARIABLE, CatalogueEntry, DEFAULT_MODEL, FORMAT_VERSION, Fetcher, Manifest, ModelDir, NoProgress,
     ONNX_RUNTIME_VERSION, PipFetcher, Progress, Purpose, Source, Store, Wheel, WheelTags, catalogue, find,
 };
+pub use bench::{BenchReport, bench};
 pub use config::{
     DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_OUTPUT_TOKENS, DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS,
     RuntimeConfig,
@@ -35,4 +42,4 @@ pub use generate::{
     ChatMessage, Finish, FinishReason, GenerateRequest, Role, STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX,
     Token, TokenEvent, TokenStream, TopToken,
 };
-pub use runtime::{BenchReport, ModelInfo, Runtime, bench};
+pub use runtime::{ModelInfo, Runtime};

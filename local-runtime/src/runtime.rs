@@ -1,11 +1,20 @@
-//! A loaded model.
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+//! The public handle: load, render, generate.
 
-use crate::config::RuntimeConfig;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::artifact::ModelDir;
+use crate::backend::Backend;
+use crate::config::{DEFAULT_CONTEXT_TOKENS, RuntimeConfig};
 use crate::error::{Error, Result};
-use crate::generate::{ChatMessage, GenerateRequest, TokenStream};
+use crate::generate::{ChatMessage, GenerateRequest, TokenStream, channel};
+use crate::onnx::{GenaiConfig, OnnxBackend};
+use crate::queue::{Job, Queue};
+use crate::tokenizer::TextCodec;
+use crate::worker::{Limits, Worker};
 
 /// What a loaded model is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,90 +31,180 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// The weights' licence, if known.
     pub licence: Option<String>,
-    /// Whether the model has a chat template.
+    /// Whether the model can take conversations.
     pub has_chat_template: bool,
 }
 
-/// A loaded model: a cheap handle that can be cloned and shared.
+/// A loaded model: a cheap handle that can be cloned and shared between threads.
+///
+/// The inference thread ends when the last handle and the running generation are gone.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,
 }
+
 #[derive(Debug)]
 struct Inner {
     info: ModelInfo,
+    codec: Arc<TextCodec>,
+    limits: Arc<Limits>,
+    queue: Arc<Queue>,
+    healthy: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Runtime {
     /// Loads a model and starts its thread. Blocks for seconds; do not call it on an asynchronous executor's thread.
     ///
     /// # Errors
-    /// Bad configuration, an unusable library, or a corrupt model directory.
-    pub fn load(_library: &Path, config: RuntimeConfig) -> Result<Self> {
+    /// [`Error::InvalidConfig`], [`Error::LibraryUnusable`], or [`Error::CorruptModel`].
+    pub fn load(library: &Path, config: RuntimeConfig) -> Result<Self> {
         config.validate()?;
-        Err(Error::WorkerGone)
+        let codec = TextCodec::load(&config.model_dir)?;
+        let genai = GenaiConfig::load(&config.model_dir)?;
+        let backend = OnnxBackend::load(library, &config)?;
+        Self::start(backend, codec, &genai, &config)
     }
+
+    fn start(
+        backend: OnnxBackend,
+        codec: TextCodec,
+        genai: &GenaiConfig,
+        config: &RuntimeConfig,
+    ) -> Result<Self> {
+        let directory = &config.model_dir;
+        if codec.vocabulary() > backend.vocabulary() {
+            let reason = format!(
+                "the tokenizer has {} ids and the network {}",
+                codec.vocabulary(),
+                backend.vocabulary()
+            );
+            return Err(Error::CorruptModel { path: directory.clone(), reason });
+        }
+        let model = ModelDir {
+            path: directory.clone(),
+            manifest: ModelDir::open(directory).and_then(|model| model.manifest),
+        };
+        let asked = config.context_tokens.unwrap_or(DEFAULT_CONTEXT_TOKENS) as usize;
+        let context_tokens = asked.min(genai.context_tokens);
+        let info = ModelInfo {
+            name: model.name(),
+            family: genai.family.clone(),
+            parameters: model.manifest.as_ref().map(|manifest| manifest.parameters),
+            context_tokens: context_tokens as u32,
+            vocabulary: backend.vocabulary(),
+            licence: model.manifest.and_then(|manifest| manifest.licence),
+            has_chat_template: codec.has_template(),
+        };
+        let limits = Arc::new(Limits {
+            context_tokens,
+            max_output_tokens: config.max_output_tokens as usize,
+            prefill_chunk_tokens: config.prefill_chunk_tokens as usize,
+            prefix_reuse: config.prefix_reuse,
+            eos_ids: genai.eos_ids.clone(),
+        });
+        let (codec, queue) = (Arc::new(codec), Arc::new(Queue::new(config.max_queue)));
+        let healthy = Arc::new(AtomicBool::new(true));
+        let worker = Worker {
+            backend,
+            codec: Arc::clone(&codec),
+            limits: Arc::clone(&limits),
+            queue: Arc::clone(&queue),
+            healthy: Arc::clone(&healthy),
+            computed: Vec::new(),
+        };
+        let thread = std::thread::Builder::new().name("local-model".to_owned()).spawn(move || worker.run());
+        let thread = thread.map_err(Error::io("start a thread for", directory))?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { inner: Arc::new(Inner { info, codec, limits, queue, healthy, thread }) })
+    }
+
     /// What is loaded.
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         &self.inner.info
     }
-    /// Number of tokens of a text.
+
+    /// Number of tokens of a text, all of it plain. Runs on the calling thread, at some millions of bytes a second.
     #[must_use]
     pub fn count_tokens(&self, text: &str) -> usize {
-        text.len()
+        self.inner.codec.count(text)
     }
+
     /// The ids of a text; nothing in it becomes a control token.
     ///
     /// # Errors
-    /// The tokenizer's own.
-    pub fn tokenize(&self, _text: &str) -> Result<Vec<u32>> {
-        Err(Error::WorkerGone)
+    /// [`Error::Tokenizer`].
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        self.inner.codec.encode(text)
     }
-    /// The prompt for a conversation, ready for [`Runtime::generate`].
+
+    /// The text of some ids; control tokens have none, bytes that are not UTF-8 become U+FFFD.
+    #[must_use]
+    pub fn detokenize(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.inner.codec.piece(id)).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The prompt for a conversation, by the model's chat template, ending where the assistant begins. Contents are
+    /// encoded as plain text: a control token typed by a user is just characters.
     ///
     /// # Errors
-    /// [`Error::Template`] when the template refuses the conversation.
-    pub fn render(&self, _messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        Err(Error::WorkerGone)
+    /// [`Error::Template`] when the model has no template, or the template refuses the conversation, fails, or runs too long.
+    pub fn render(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        self.inner.codec.render(messages)
     }
+
     /// Requests waiting, the running one not included.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
-        0
+        self.inner.queue.depth()
     }
-    /// Whether the inference thread lives.
+
+    /// Whether the inference thread lives. Once false it stays false.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        false
+        self.inner.healthy.load(Ordering::Acquire)
     }
-    /// Queues a generation.
+
+    /// Queues a generation; never blocks.
     ///
     /// # Errors
-    /// [`Error::Busy`] when the queue is full, [`Error::ContextExceeded`] when the prompt does not fit.
-    pub fn generate(&self, _request: GenerateRequest) -> Result<TokenStream> {
-        Err(Error::WorkerGone)
+    /// [`Error::InvalidRequest`], [`Error::ContextExceeded`], [`Error::Busy`] when the queue is full, and
+    /// [`Error::WorkerGone`]. Errors while computing come through the stream.
+    pub fn generate(&self, request: GenerateRequest) -> Result<TokenStream> {
+        request.validate(self.inner.info.vocabulary)?;
+        let limit = self.inner.limits.context_tokens - 1;
+        if request.input.len() > limit {
+            return Err(Error::ContextExceeded { prompt_tokens: request.input.len(), limit });
+        }
+        let (sink, stream) = channel();
+        self.inner.queue.push(Job { request, sink, submitted: Instant::now() })?;
+        Ok(stream)
     }
-    /// Refuses new work, cancels the rest and waits for the thread to end.
-    pub fn shutdown(&self) {}
+
+    /// Refuses new work, ends the running generation at its next step, fails those that wait, and waits for the thread. Call it
+    /// before the process exits, since the library must not be unloaded under a running step. Blocks.
+    pub fn shutdown(&self) {
+        self.inner.close();
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The worker catches panics, so there is nothing to learn from the outcome.
+            let _ = thread.join();
+        }
+    }
 }
 
-/// Speed of a loaded model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BenchReport {
-    /// Prompt tokens a second.
-    pub prefill_tokens_per_second: f64,
-    /// Generated tokens a second.
-    pub decode_tokens_per_second: f64,
-    /// From the request to the first token.
-    pub time_to_first_token: Duration,
-    /// Peak resident memory of the process so far, in bytes, where the platform tells.
-    pub peak_memory_bytes: Option<u64>,
+impl Inner {
+    fn close(&self) {
+        for job in self.queue.close() {
+            job.sink.send(Err(Error::WorkerGone));
+        }
+    }
 }
-/// Measures a loaded model.
-///
-/// # Errors
-/// Whatever generating can fail with.
-pub fn bench(_runtime: &Runtime) -> Result<BenchReport> {
-    Err(Error::WorkerGone)
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
 }

@@ -1,0 +1,266 @@
+//! Packing weights for ONNX Runtime and streaming them into the external data file.
+//!
+//! Quantised weights stay quantised. `MatMulNBits` (com.microsoft) computes `x @ (scale * (q - zero_point))` with 4 or 8 bits and
+//! a fast path only for the implied zero points 8 and 128, so formats with a minimum are split in two:
+//! `scale * q + offset` = the fast product plus `block_sums(x) @ offsets`. Both are exact. Memory stays bounded:
+//! quants go straight to the file, and only scales and offsets of one matrix are held.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::blocks::{BlockType, GROUP, Group};
+use super::gguf::{Gguf, TensorInfo};
+use crate::artifact::Progress;
+use crate::error::{Error, Result};
+
+/// Name of the external data file, as onnxruntime-genai calls it.
+pub(crate) const DATA_FILE: &str = "model.onnx.data";
+/// Weights that share an offset.
+pub(crate) const OFFSET_BLOCK: usize = 32;
+/// Rows are read and packed in pieces of about this many stored bytes.
+const CHUNK_BYTES: usize = 1 << 22;
+/// Large tensors begin on a page, so that they can be mapped.
+const PAGE: u64 = 4096;
+
+/// A tensor in the external data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) data_type: i32,
+    pub(crate) dims: Vec<i64>,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// A weight matrix `[rows, columns]` as ONNX Runtime takes it.
+#[derive(Debug, Clone)]
+pub(crate) enum Matrix {
+    /// 32-bit floats `[rows, columns]`.
+    Dense { rows: usize, columns: usize, values: Stored },
+    /// Integers with a scale for each block of a row.
+    Quantised(Quantised),
+}
+
+/// The quantised kind of [`Matrix`].
+#[derive(Debug, Clone)]
+pub(crate) struct Quantised {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) bits: usize,
+    pub(crate) block: usize,
+    /// `[rows, columns / block, block * bits / 8]` bytes, the low nibble first.
+    pub(crate) quants: Stored,
+    /// `[rows, columns / block]` floats.
+    pub(crate) scales: Stored,
+    /// `[rows, columns / 32]` floats, for formats that have a minimum.
+    pub(crate) offsets: Option<Stored>,
+}
+
+/// How rows of the file map to rows of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// As they are.
+    Kept,
+    /// llama.cpp stores the query and key rows of architecture `llama` with each head's two rotary halves
+    /// interleaved (`permute` in `convert_hf_to_gguf.py`); this undoes it for heads of that many rows.
+    Interleaved(usize),
+}
+
+impl RowOrder {
+    /// The stored row that becomes row `row`.
+    pub(crate) fn stored(self, row: usize) -> usize {
+        match self {
+            Self::Kept => row,
+            Self::Interleaved(head) => {
+                let (first, within) = (row / head * head, row % head);
+                first + within % (head / 2) * 2 + within / (head / 2)
+            }
+        }
+    }
+}
+
+/// What decides whether matrices can be joined into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    bits: usize,
+    block: usize,
+    has_offsets: bool,
+}
+
+impl Layout {
+    /// The layout for a stored format; `None` for plain floats.
+    pub(crate) fn of(kind: BlockType) -> Option<Self> {
+        let layout = |bits, block, has_offsets| Some(Self { bits, block, has_offsets });
+        match kind {
+            BlockType::F32 | BlockType::F16 | BlockType::BF16 => None,
+            BlockType::Q4_0 => layout(4, 32, false),
+            BlockType::Q4_1 | BlockType::Q4_K => layout(4, 32, true),
+            BlockType::Q5_1 | BlockType::Q5_K => layout(8, 32, true),
+            BlockType::Q5_0 | BlockType::Q8_0 => layout(8, 32, false),
+            BlockType::Q6_K => layout(8, Q6_K_BLOCK, false),
+        }
+    }
+}
+
+/// Q6_K has a scale for every 16 weights.
+const Q6_K_BLOCK: usize = 16;
+
+/// Writes tensors one after the other into the external data file.
+pub(crate) struct DataWriter<'a> {
+    path: PathBuf,
+    file: BufWriter<File>,
+    position: u64,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> DataWriter<'a> {
+    pub(crate) fn create(directory: &Path, progress: &'a dyn Progress) -> Result<Self> {
+        let path = directory.join(DATA_FILE);
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        Ok(Self { path, file: BufWriter::with_capacity(1 << 20, file), position: 0, progress })
+    }
+
+    pub(crate) fn finish(mut self) -> Result<u64> {
+        self.file.flush().map_err(Error::io("write", &self.path))?;
+        self.file.get_ref().sync_all().map_err(Error::io("write", &self.path))?;
+        Ok(self.position)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.position += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+    }
+
+    fn align(&mut self) -> Result<u64> {
+        let padding = self.position.next_multiple_of(PAGE) - self.position;
+        self.write(&vec![0; padding as usize])?;
+        Ok(self.position)
+    }
+
+    /// Stores floats.
+    pub(crate) fn floats(&mut self, values: &[f32], dims: &[usize]) -> Result<Stored> {
+        let offset = self.align()?;
+        for piece in values.chunks(1 << 16) {
+            let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
+            self.write(&bytes)?;
+        }
+        Ok(self.stored(super::onnx_proto::data_type::FLOAT, offset, dims))
+    }
+
+    fn stored(&self, data_type: i32, offset: u64, dims: &[usize]) -> Stored {
+        Stored {
+            data_type,
+            dims: dims.iter().map(|&d| d as i64).collect(),
+            offset,
+            bytes: self.position - offset,
+        }
+    }
+
+    /// Packs tensors with equal columns and equal [`Layout`] into one matrix, rows one after the other.
+    pub(crate) fn matrix(&mut self, gguf: &Gguf, parts: &[(&TensorInfo, RowOrder)]) -> Result<Matrix> {
+        let first = parts[0].0;
+        let (columns, rows) = (first.columns, parts.iter().map(|(tensor, _)| tensor.rows).sum::<usize>());
+        let Some(layout) = Layout::of(first.kind) else { return self.dense(gguf, parts, rows, columns) };
+        assert!(
+            parts
+                .iter()
+                .all(|(tensor, _)| Layout::of(tensor.kind) == Some(layout) && tensor.columns == columns)
+        );
+        let quants_at = self.align()?;
+        let (mut scales, mut offsets) = (Vec::new(), Vec::new());
+        let (mut groups, mut packed) = (Vec::new(), Vec::new());
+        for &(tensor, order) in parts {
+            for_each_chunk(gguf, tensor, order, |bytes| {
+                tensor.kind.decode(bytes, &mut groups);
+                packed.clear();
+                pack(layout, &groups, &mut packed, &mut scales, &mut offsets);
+                self.write(&packed)?;
+                self.progress.advance(bytes.len() as u64);
+                Ok(())
+            })?;
+        }
+        let (bits, block) = (layout.bits, layout.block);
+        let blob = block * bits / 8;
+        let quants =
+            self.stored(super::onnx_proto::data_type::UINT8, quants_at, &[rows, columns / block, blob]);
+        let scales = self.floats(&scales, &[rows, columns / block])?;
+        let offsets = match layout.has_offsets {
+            true => Some(self.floats(&offsets, &[rows, columns / OFFSET_BLOCK])?),
+            false => None,
+        };
+        Ok(Matrix::Quantised(Quantised { rows, columns, bits, block, quants, scales, offsets }))
+    }
+
+    fn dense(
+        &mut self,
+        gguf: &Gguf,
+        parts: &[(&TensorInfo, RowOrder)],
+        rows: usize,
+        columns: usize,
+    ) -> Result<Matrix> {
+        let offset = self.align()?;
+        for &(tensor, order) in parts {
+            for_each_chunk(gguf, tensor, order, |bytes| {
+                let floats = tensor.kind.floats(bytes);
+                self.write(&floats.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
+                self.progress.advance(bytes.len() as u64);
+                Ok(())
+            })?;
+        }
+        let values = self.stored(super::onnx_proto::data_type::FLOAT, offset, &[rows, columns]);
+        Ok(Matrix::Dense { rows, columns, values })
+    }
+}
+
+fn for_each_chunk(
+    gguf: &Gguf,
+    tensor: &TensorInfo,
+    order: RowOrder,
+    mut work: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let row_bytes = tensor.kind.bytes(tensor.columns).max(1);
+    // A chunk holds whole heads, so that rows change places only inside it.
+    let multiple = if let RowOrder::Interleaved(head) = order { head } else { 1 };
+    let chunk_rows = (CHUNK_BYTES / row_bytes).max(1).next_multiple_of(multiple);
+    let (mut bytes, mut ordered) = (Vec::new(), Vec::new());
+    for first in (0..tensor.rows).step_by(chunk_rows) {
+        let count = chunk_rows.min(tensor.rows - first);
+        gguf.read_rows(tensor, first, count, &mut bytes)?;
+        if order == RowOrder::Kept {
+            work(&bytes)?;
+            continue;
+        }
+        ordered.clear();
+        for row in 0..count {
+            let stored = order.stored(row);
+            ordered.extend_from_slice(&bytes[stored * row_bytes..][..row_bytes]);
+        }
+        work(&ordered)?;
+    }
+    Ok(())
+}
+
+fn pack(
+    layout: Layout,
+    groups: &[Group],
+    packed: &mut Vec<u8>,
+    scales: &mut Vec<f32>,
+    offsets: &mut Vec<f32>,
+) {
+    for pair in groups.chunks_exact(OFFSET_BLOCK / GROUP) {
+        scales.push(pair[0].scale);
+        if layout.block == GROUP {
+            scales.push(pair[1].scale);
+        }
+        if layout.has_offsets {
+            offsets.push(pair[0].offset);
+        }
+        for group in pair {
+            if layout.bits == 8 {
+                packed.extend(group.q.iter().map(|&q| (i16::from(q) + 128) as u8));
+            } else {
+                packed.extend(group.q.chunks_exact(2).map(|two| ((two[0] + 8) | (two[1] + 8) << 4) as u8));
+            }
+        }
+    }
+}

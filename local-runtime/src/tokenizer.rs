@@ -1,0 +1,220 @@
+//! Text to token ids and back, and conversations to prompts.
+//!
+//! The invariant that matters: **text from outside never becomes a control token.** Texts are
+//! encoded by a tokenizer that knows no added tokens at all; added tokens are found only in what the
+//! chat template itself wrote (see [`template`]). Decoding goes through a table of each token's bytes, because
+//! tokens are pieces of UTF-8 and the caller decides when a character is whole.
+//!
+//! Left out: `lstrip` and `rstrip` of added tokens, which none of the supported families set.
+
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use serde_json::Value as Json;
+use tokenizers::Tokenizer;
+
+use crate::error::{Error, Result};
+use crate::generate::ChatMessage;
+use template::ChatTemplate;
+
+/// A model's tokenizer and chat template. Thread-safe.
+#[derive(Debug)]
+pub(crate) struct TextCodec {
+    /// Knows no added tokens.
+    plain: Tokenizer,
+    added: AhoCorasick,
+    added_ids: Vec<u32>,
+    /// The bytes of each id; empty for control tokens.
+    pieces: Vec<Box<[u8]>>,
+    template: Option<ChatTemplate>,
+}
+
+impl TextCodec {
+    /// Reads `tokenizer.json`, `tokenizer_config.json`, and `chat_template.jinja` of a model directory.
+    pub(crate) fn load(directory: &Path) -> Result<Self> {
+        let path = directory.join("tokenizer.json");
+        let corrupt = |reason: String| Error::CorruptModel { path: path.clone(), reason };
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let mut json: Json = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        drop(bytes);
+        let decoder = PieceDecoder::of(&json);
+        let added =
+            take_added_tokens(&mut json).ok_or_else(|| corrupt("added_tokens is malformed".to_owned()))?;
+        let bytes = serde_json::to_vec(&json).map_err(|error| corrupt(error.to_string()))?;
+        drop(json);
+        let plain = Tokenizer::from_bytes(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        let pieces = pieces(&plain.get_vocab(false), &added, &decoder).map_err(corrupt)?;
+        let texts: Vec<&str> = added.iter().map(|token| token.content.as_str()).collect();
+        let matcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts);
+        Ok(Self {
+            plain,
+            added: matcher.map_err(|error| corrupt(error.to_string()))?,
+            added_ids: added.iter().map(|token| token.id).collect(),
+            pieces,
+            template: ChatTemplate::load(directory)?,
+        })
+    }
+
+    /// One more than the highest id that the tokenizer knows.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(crate) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Ids of a text, all of it plain.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.plain.encode_fast(text, false);
+        let encoding = encoding
+            .map_err(|error| Error::Tokenizer { action: "encode a text", reason: error.to_string() })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Number of tokens of a text; its bytes, which is an upper bound, if it cannot be tokenised.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.plain.encode_fast(text, false).map_or(text.len(), |encoding| encoding.len())
+    }
+
+    /// Ids of a conversation, ending where the assistant begins.
+    pub(crate) fn render(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        let Some(template) = &self.template else {
+            return Err(Error::Template {
+                reason: "the model has none; it is not made for conversations".to_owned(),
+            });
+        };
+        let guard = template::Guard::new(messages, &self.added);
+        let text = template.render(messages, &guard)?;
+        let mut ids = Vec::new();
+        let mut position = 0;
+        for found in self.added.find_iter(&text) {
+            self.encode_into(&guard.strip(&text[position..found.start()]), &mut ids)?;
+            ids.push(self.added_ids[found.pattern().as_usize()]);
+            position = found.end();
+        }
+        self.encode_into(&guard.strip(&text[position..]), &mut ids)?;
+        Ok(ids)
+    }
+
+    fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+        if !text.is_empty() {
+            ids.extend(self.encode(text)?);
+        }
+        Ok(())
+    }
+
+    /// The bytes that a token stands for; none for control tokens and ids beyond the vocabulary.
+    pub(crate) fn piece(&self, id: u32) -> &[u8] {
+        self.pieces.get(id as usize).map_or(&[], |piece| piece)
+    }
+}
+
+struct AddedToken {
+    id: u32,
+    content: String,
+    special: bool,
+}
+
+/// Removes the added tokens, and post-processing that would add some, from a `tokenizer.json`.
+fn take_added_tokens(json: &mut Json) -> Option<Vec<AddedToken>> {
+    let object = json.as_object_mut()?;
+    object.insert("post_processor".to_owned(), Json::Null);
+    object.insert("truncation".to_owned(), Json::Null);
+    object.insert("padding".to_owned(), Json::Null);
+    let added =
+        object.insert("added_tokens".to_owned(), Json::Array(Vec::new())).unwrap_or(Json::Array(Vec::new()));
+    let read = |token: &Json| {
+        let content = token.get("content")?.as_str().filter(|content| !content.is_empty())?.to_owned();
+        Some(AddedToken {
+            id: u32::try_from(token.get("id")?.as_u64()?).ok()?,
+            content,
+            special: token.get("special")?.as_bool()?,
+        })
+    };
+    added.as_array()?.iter().map(read).collect()
+}
+
+/// How a vocabulary spells bytes.
+enum PieceDecoder {
+    /// Each byte is one printable character (GPT-2, `bytes_to_unicode`).
+    ByteLevel(HashMap<char, u8>),
+    /// A space is `▁`, and bytes without a character of their own are `<0xNN>` (SentencePiece).
+    SentencePiece,
+}
+
+impl PieceDecoder {
+    fn of(json: &Json) -> Self {
+        let decoder = json.get("decoder").map(Json::to_string).unwrap_or_default();
+        if decoder.contains("ByteLevel") {
+            Self::ByteLevel(byte_level_alphabet())
+        } else {
+            Self::SentencePiece
+        }
+    }
+
+    fn bytes(&self, token: &str) -> Vec<u8> {
+        match self {
+            // A character outside the alphabet stands for itself, as in the reference decoder.
+            Self::ByteLevel(alphabet) => {
+                let mut bytes = Vec::with_capacity(token.len());
+                for character in token.chars() {
+                    match alphabet.get(&character) {
+                        Some(byte) => bytes.push(*byte),
+                        None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+                    }
+                }
+                bytes
+            }
+            Self::SentencePiece => {
+                let hexadecimal = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+                match hexadecimal.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                    Some(byte) => vec![byte],
+                    None => token.replace('\u{2581}', " ").into_bytes(),
+                }
+            }
+        }
+    }
+}
+
+/// GPT-2's `bytes_to_unicode`: printable Latin-1 bytes are themselves, the others follow from U+0100.
+fn byte_level_alphabet() -> HashMap<char, u8> {
+    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut next = 0x100;
+    (0..=u8::MAX)
+        .map(|byte| {
+            let code = if is_printable(byte) { u32::from(byte) } else { next };
+            next += u32::from(!is_printable(byte));
+            (char::from_u32(code).expect("below the surrogates"), byte)
+        })
+        .collect()
+}
+
+/// Ids above this are taken for corruption.
+const VOCABULARY_MAX: u32 = 1 << 22;
+
+fn pieces(
+    vocabulary: &HashMap<String, u32>,
+    added: &[AddedToken],
+    decoder: &PieceDecoder,
+) -> Result<Vec<Box<[u8]>>, String> {
+    let ids = vocabulary.values().copied().chain(added.iter().map(|token| token.id));
+    let highest = ids.max().ok_or("the vocabulary is empty")?;
+    if highest >= VOCABULARY_MAX {
+        return Err(format!("token id {highest} is too high"));
+    }
+    let mut pieces = vec![Box::default(); highest as usize + 1];
+    for (token, &id) in vocabulary {
+        pieces[id as usize] = decoder.bytes(token).into_boxed_slice();
+    }
+    for token in added {
+        let bytes = if token.special { &[] } else { token.content.as_bytes() };
+        pieces[token.id as usize] = bytes.into();
+    }
+    Ok(pieces)
+}
