@@ -1,0 +1,203 @@
+//! E-mail addresses, URLs and user names.
+//!
+//! Addresses are read outwards from the `@`, URLs forward from `://`, so text without either costs one `memchr`.
+//! Handles (`@name`) are not reported in source code, where `@` marks annotations.
+
+use policies::EntityKind::{Email, Url, Username};
+
+use super::Raw;
+use super::cues::Cue;
+use super::doc::{Doc, Sink};
+
+pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
+    let mut floor = 0;
+    for at in memchr::memchr_iter(b'@', doc.b) {
+        if let Some(raw) = email(doc, at, floor) {
+            floor = raw.e;
+            out.push(raw);
+        } else if let Some(raw) = handle(doc, at) {
+            out.push(raw);
+        }
+    }
+    spelled(doc, out);
+    for at in memchr::memmem::find_iter(doc.b, b"://") {
+        url(doc, at, out);
+    }
+    for at in memchr::memmem::find_iter(doc.b, b"www.") {
+        bare_url(doc, at, out);
+    }
+    for &(s, end) in doc.cues.all(Cue::User) {
+        named(doc, s, end, out);
+    }
+}
+
+fn local_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b >= 0x80 || b"._%+-'".contains(&b)
+}
+
+/// An address around the `@`.
+fn email(doc: &Doc<'_>, at: usize, floor: usize) -> Option<Raw> {
+    let mut s = at;
+    while s > floor && at - s < 64 && local_byte(doc.b[s - 1]) {
+        s -= 1;
+    }
+    while !doc.t.is_char_boundary(s) {
+        s += 1;
+    }
+    while s < at && b".'%+-".contains(&doc.b[s]) {
+        s += 1;
+    }
+    let domain = domain(doc, at + 1)?;
+    (s < at).then(|| Raw::new(s, domain, Email, 0.98))
+}
+
+/// End of a host name with an alphabetic top-level label.
+fn domain(doc: &Doc<'_>, from: usize) -> Option<usize> {
+    let window = doc.window(from, 255);
+    let len = window.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '-' || c == '_')).unwrap_or(window.len());
+    let mut host = window[..len].trim_end_matches(['.', '-', '_']);
+    // A sentence may go on without a space ("x@y.com.Then"): labels end at the last plausible one.
+    while let Some((rest, last)) = host.rsplit_once('.') {
+        let fits = (2..=24).contains(&last.len()) && last.chars().all(char::is_alphabetic) && !last.contains('_');
+        if fits && !rest.is_empty() && !rest.contains("..") {
+            return Some(from + host.len());
+        }
+        host = rest;
+    }
+    None
+}
+
+/// `@name` as social networks write it.
+fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
+    let prev = doc.prev(at);
+    let len = doc.b[at + 1..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let e = at + 1 + len;
+    let after = doc.at(e);
+    let word = &doc.t[at + 1..e];
+    let annotation = matches!(word, "media" | "import" | "param" | "return" | "returns" | "see" | "deprecated" | "everyone" | "here" | "channel" | "Override" | "Test" | "types");
+    let bad = prev.is_ascii_alphanumeric() || prev >= 0x80 || b"/@.$=%_\\`".contains(&prev) || b"/(=@\\".contains(&after) || doc.code;
+    (!bad && !annotation && (3..=30).contains(&len) && word.bytes().any(|b| b.is_ascii_alphabetic()))
+        .then(|| Raw::new(at, e, Username, 0.7).sub("handle"))
+}
+
+/// `name [at] host [dot] tld`, also with parentheses or bare words.
+fn spelled(doc: &Doc<'_>, out: &mut Sink) {
+    let lower = |w: &str, list: &[&str]| list.iter().any(|l| w.eq_ignore_ascii_case(l));
+    const AT: &[&str] = &["[at]", "(at)", "{at}", "<at>", "at", "[@]", "(@)", "arroba", "_at_", "-at-"];
+    const DOT: &[&str] = &["[dot]", "(dot)", "{dot}", "<dot>", "dot", "[.]", "(.)", "punto", "punkt", "point"];
+    if memchr::memmem::find(doc.b, b"dot").is_none() && memchr::memmem::find(doc.b, b"DOT").is_none() && memchr::memmem::find(doc.b, b"[.]").is_none()
+        && memchr::memmem::find(doc.b, b"(at)").is_none() && memchr::memmem::find(doc.b, b"[at]").is_none() {
+        return;
+    }
+    let mut words: Vec<(usize, usize)> = Vec::new();
+    for line_word in doc.t.split_ascii_whitespace() {
+        let s = line_word.as_ptr() as usize - doc.t.as_ptr() as usize;
+        words.extend(pieces(line_word).into_iter().map(|(a, b)| (s + a, s + b)));
+    }
+    let text = |i: usize| words.get(i).map_or("", |w| &doc.t[w.0..w.1]);
+    for i in 1..words.len() {
+        if !lower(text(i), AT) || !text(i - 1).bytes().all(local_byte) || text(i - 1).is_empty() {
+            continue;
+        }
+        let mut j = i + 1;
+        let mut dots = 0;
+        while lower(text(j + 1), DOT) && text(j + 2).bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) {
+            j += 2;
+            dots += 1;
+        }
+        let host = text(j).trim_end_matches(['.', ',', ';']);
+        let end = words.get(j).map(|w| w.0 + host.len()).unwrap_or(0);
+        let label = host.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'.').count();
+        let bracketed = !text(i).eq_ignore_ascii_case("at");
+        if (dots > 0 || bracketed && host.contains('.')) && label >= 2 && end > words[i - 1].0 {
+            out.push(Raw::new(words[i - 1].0, end - (host.len() - label), Email, 0.85).sub("spelled"));
+        }
+    }
+}
+
+/// Splits brackets that stand without spaces: `a[at]b[dot]de`.
+fn pieces(word: &str) -> Vec<(usize, usize)> {
+    let mut out = Vec::new();
+    let (mut s, b) = (0, word.as_bytes());
+    for i in 0..b.len() {
+        if b"[({<".contains(&b[i]) && i > s {
+            out.push((s, i));
+            s = i;
+        } else if b"])}>".contains(&b[i]) {
+            out.push((s, i + 1));
+            s = i + 1;
+        }
+    }
+    if s < b.len() {
+        let cut = word[s..].find('=').map_or(s, |p| s + p + 1);
+        out.push((if cut < b.len() { cut } else { s }, b.len()));
+    }
+    if let Some(first) = out.first_mut() && let Some(p) = word[first.0..first.1].find('=') && first.0 + p + 1 < first.1 {
+        first.0 += p + 1;
+    }
+    out
+}
+
+fn url_byte(b: u8) -> bool {
+    b > 0x20 && !b"<>\"`{}|\\^".contains(&b)
+}
+
+fn url_end(doc: &Doc<'_>, from: usize) -> usize {
+    let mut e = from + doc.b[from..].iter().take(2048).take_while(|b| url_byte(**b)).count();
+    while !doc.t.is_char_boundary(e) {
+        e -= 1;
+    }
+    while e > from && b".,;:!?'*".contains(&doc.b[e - 1]) || e > from && doc.b[e - 1] == b')' && !doc.b[from..e].contains(&b'(') {
+        e -= 1;
+    }
+    e
+}
+
+fn url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
+    let mut s = at;
+    while s > 0 && at - s < 20 && (doc.b[s - 1].is_ascii_alphanumeric() || b"+.-".contains(&doc.b[s - 1])) {
+        s -= 1;
+    }
+    let scheme = &doc.t[s..at].to_ascii_lowercase();
+    let web = ["http", "https", "ftp", "ftps", "ws", "wss", "sftp", "ssh", "git", "ldap"].contains(&scheme.as_str());
+    let e = url_end(doc, at + 3);
+    if web && e > at + 6 {
+        out.push(Raw::new(s, e, Url, 0.6));
+    }
+}
+
+fn bare_url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
+    let e = url_end(doc, at);
+    if !doc.prev(at).is_ascii_alphanumeric() && doc.prev(at) != b'/' && doc.t[at..e].matches('.').count() >= 2 {
+        out.push(Raw::new(at, e, Url, 0.6));
+    }
+}
+
+/// The value behind `user:`, `username=`, `login`.
+fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
+    let rest = doc.window(end, 80);
+    let mut body = rest.trim_start_matches(['"', '\'', ']']);
+    body = body.trim_start_matches(' ');
+    let op = body.starts_with([':', '=']) && !body.starts_with("==");
+    let prose = ["is ", "name is ", "ist ", "es ", "est "].iter().find_map(|p| body.strip_prefix(p));
+    let netrc = matches!(&doc.b[cue..end], b"login" | b"user") && rest.starts_with(' ') && doc.t[..cue].trim_end().ends_with(|c: char| c.is_alphanumeric()) && doc.t.contains("machine ");
+    if op {
+        body = body.trim_start_matches(['=', ':', '>', ' ']);
+    } else if let Some(p) = prose {
+        body = p;
+    } else if !netrc {
+        return;
+    }
+    let quoted = body.starts_with(['"', '\'']);
+    body = body.trim_start_matches(['"', '\'']);
+    let len = body.find(|c: char| !(c.is_alphanumeric() || "._-@+\\".contains(c))).unwrap_or(body.len());
+    let value = body[..len].trim_end_matches(['.', '-']);
+    let stop = body[value.len()..].chars().next();
+    let call = matches!(stop, Some('(' | '[' | '$' | '{' | '<')) || doc.code && !quoted && matches!(stop, Some(';' | ',' | ')'));
+    let digits = value.bytes().any(|b| b.is_ascii_digit());
+    let plain = matches!(value.to_ascii_lowercase().as_str(), "none" | "null" | "true" | "false" | "string" | "str" | "user" | "username" | "admin" | "root" | "required" | "not" | "the" | "a" | "an" | "http" | "https" | "undefined" | "req" | "self" | "this" | "name" | "id" | "nil" | "int" | "text" | "varchar" | "postgres" | "test");
+    let s = end + (body.as_ptr() as usize - rest.as_ptr() as usize);
+    if !call && !plain && (3..=40).contains(&value.chars().count()) && !value.contains('@') && (op || quoted || digits) && value.bytes().any(|b| b.is_ascii_alphabetic()) {
+        out.push(Raw::new(s, s + value.len(), Username, if digits || op { 0.7 } else { 0.5 }));
+    }
+}

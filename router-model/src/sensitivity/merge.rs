@@ -1,0 +1,83 @@
+//! One answer from many recognisers.
+//!
+//! Order of trust: a higher score (validated, then form with context, then form), then the longer span. The
+//! trusted finding removes those of other kinds that it overlaps, unless one kind is naturally part of the other.
+//! Overlapping findings of one kind become one finding that covers all of them: coverage is never lost.
+
+use policies::EntityKind::{self, Address, Encoded, IpAddress, Secret, Url, Username};
+
+use super::Raw;
+
+/// Whether both findings stand although they overlap.
+fn coexist(a: EntityKind, b: EntityKind) -> bool {
+    let part = |outer, inner| match outer {
+        Url => inner != Address,
+        Secret => matches!(inner, Username | IpAddress | Encoded),
+        _ => false,
+    };
+    part(a, b) || part(b, a)
+}
+
+/// Merges; the result is sorted by start.
+pub(crate) fn merge(mut raws: Vec<Raw>, score_min: f32) -> Vec<Raw> {
+    raws.retain(|r| r.e > r.s && r.score >= score_min);
+    raws.sort_by(|a, b| a.s.cmp(&b.s).then(b.e.cmp(&a.e)));
+    // Same kind first, so that no part of a value survives alone.
+    let mut united: Vec<Raw> = Vec::with_capacity(raws.len());
+    let mut last_of: Vec<(EntityKind, usize)> = Vec::new();
+    for raw in raws {
+        let last = last_of.iter_mut().find(|(k, _)| *k == raw.kind);
+        match last {
+            Some((_, i)) if united[*i].e > raw.s => {
+                let kept = &mut united[*i];
+                kept.e = kept.e.max(raw.e);
+                if raw.score > kept.score {
+                    kept.score = raw.score;
+                    kept.sub = raw.sub;
+                    kept.source = raw.source;
+                }
+            }
+            Some((_, i)) => {
+                *i = united.len();
+                united.push(raw);
+            }
+            None => {
+                last_of.push((raw.kind, united.len()));
+                united.push(raw);
+            }
+        }
+    }
+    united.sort_by_key(|r| r.s);
+    drop_rivals(united)
+}
+
+/// Removes findings that overlap a more trusted one of a rival kind.
+fn drop_rivals(raws: Vec<Raw>) -> Vec<Raw> {
+    let mut dead = vec![false; raws.len()];
+    let mut open: Vec<usize> = Vec::new();
+    for i in 0..raws.len() {
+        open.retain(|&j| !dead[j] && raws[j].e > raws[i].s);
+        for &j in &open {
+            if dead[i] || dead[j] || coexist(raws[i].kind, raws[j].kind) {
+                continue;
+            }
+            if stronger(&raws[j], &raws[i]) {
+                dead[i] = true;
+            } else {
+                dead[j] = true;
+            }
+        }
+        if !dead[i] {
+            open.push(i);
+        }
+    }
+    raws.into_iter().zip(dead).filter(|(_, dead)| !dead).map(|(r, _)| r).collect()
+}
+
+fn stronger(a: &Raw, b: &Raw) -> bool {
+    let (la, lb) = (a.e - a.s, b.e - b.s);
+    match a.score.total_cmp(&b.score) {
+        std::cmp::Ordering::Equal => la >= lb,
+        order => order.is_gt(),
+    }
+}

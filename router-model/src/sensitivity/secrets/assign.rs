@@ -1,0 +1,266 @@
+//! Values that are assigned to something called password, secret, token or key: in code, configuration, command
+//! lines, HTTP headers and prose.
+//!
+//! The name finds the candidate; the operator says what kind of text it is; the value must then look like a value.
+//! Quoted literals and configuration lines are taken on trust, expressions of code are not values at all, and in
+//! prose the value must look random or be quoted.
+
+use super::strength::{entropy, looks_random, placeholder, strong, unpronounceable, wordy};
+use crate::sensitivity::Raw;
+use crate::sensitivity::cues::Cue;
+use crate::sensitivity::doc::{Doc, Sink};
+
+/// How the value is attached to the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    /// `=`, `:`, `:=`, `=>`.
+    Assign,
+    /// `==`, `!=`: comparison with a literal.
+    Compare,
+    /// `,` or `(` between string arguments.
+    Argument,
+    /// `--password X`, `password X`.
+    Space,
+    /// `password is X`.
+    Prose,
+    /// `<password>X<`.
+    Tag,
+}
+
+/// What the name promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Password,
+    Key,
+    /// The bare word `key` and other weak names.
+    Weak,
+}
+
+pub(super) fn find(doc: &Doc<'_>, out: &mut Sink) {
+    for &(s, e) in doc.cues.all(Cue::Secret) {
+        if let Some(raw) = read(doc, s, e, Class::Password) {
+            out.push(raw);
+        }
+    }
+    for &(s, e) in doc.cues.all(Cue::Key) {
+        let weak = matches!(doc.t[s..e].to_ascii_lowercase().as_str(), "key" | "salt" | "nonce" | "pat" | "cookie" | "crumb" | "credential" | "credentials");
+        if let Some(raw) = read(doc, s, e, if weak { Class::Weak } else { Class::Key }) {
+            out.push(raw);
+        }
+    }
+}
+
+fn name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'.'
+}
+
+fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
+    // The rest of the identifier says whether the value is the secret or something about it.
+    let tail_len = doc.b[e..].iter().take(40).take_while(|b| name_byte(**b)).count();
+    let tail = &doc.t[e..e + tail_len];
+    let tail = tail.trim_end_matches(['.', '-']);
+    let end = e + tail.len();
+    if about(tail) || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public") || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public_") {
+        return None;
+    }
+    let (op, at) = operator(doc, s, end, class)?;
+    let value = value(doc, at, op)?;
+    let text = &doc.t[value.s..value.e];
+    let named = !tail.is_empty() && !matches!(tail.to_ascii_lowercase().trim_matches(['_', '-', '.']), "s" | "value" | "val" | "key" | "string" | "str" | "text" | "1" | "2" | "3" | "prod" | "dev" | "test" | "id");
+    let score = judge(doc, text, &value, op, class, named)?;
+    let name = if class == Class::Password { "password" } else { "generic_key" };
+    Some(Raw::secret(value.s, value.e, name, score))
+}
+
+/// Whether the rest of an identifier makes it a name for something about the secret.
+fn about(tail: &str) -> bool {
+    let t = tail.trim_start_matches(['_', '-', '.']).to_ascii_lowercase();
+    ["url", "uri", "endpoint", "file", "path", "dir", "type", "name", "length", "len", "policy", "hint", "field", "label", "reset", "expir", "ttl", "count", "min", "max", "size", "regex", "pattern", "class", "input", "generat", "encod", "service", "manager", "prompt", "message", "format", "header", "form", "error", "strength", "valid", "required", "confirm_", "change", "enabled", "column", "attempts", "length", "authenticator", "provider", "ref", "version", "credential", "param", "view", "data", "store", "entry", "uuid", "location", "template", "factory", "set", "get", "auth", "permission", "scope", "lifetime", "index", "exists", "bundle", "algorithm", "usage", "rotation", "issued", "duration", "limit", "bits", "map", "list", "board", "word", "words", "frame", "press", "down", "up", "code", "sequence", "ring", "pair", "note", "vault", "mismatch", "account_name", "stream", "counter", "hash", "digest", "fingerprint", "checksum"]
+        .iter()
+        .any(|p| t.starts_with(p))
+}
+
+/// The operator behind the name, and where the value begins.
+fn operator(doc: &Doc<'_>, s: usize, end: usize, class: Class) -> Option<(Op, usize)> {
+    let rest = doc.window(end, 80);
+    let mut body = rest;
+    let closed = body.trim_start_matches(['\\', '"', '\'', '`', ']', ')']);
+    let quoted = closed.len() < body.len();
+    body = closed.trim_start_matches([' ', '\t']);
+    let spaced = body.len() < closed.len();
+    let here = |b: &str| end + rest.len() - b.len();
+    for (sign, op) in [("===", Op::Compare), ("!==", Op::Compare), ("==", Op::Compare), ("!=", Op::Compare), (":=", Op::Assign), ("=>", Op::Assign), ("->", Op::Assign), ("=", Op::Assign), ("::", Op::Compare), (":", Op::Assign)] {
+        if let Some(after) = body.strip_prefix(sign) {
+            if sign == "::" {
+                return None;
+            }
+            // `name: Type = value` declares; the value is behind the equals sign.
+            let after = declared(after).unwrap_or(after);
+            return Some((op, here(after.trim_start_matches([' ', '\t', '>']))));
+        }
+    }
+    if let Some(after) = body.strip_prefix('>').filter(|_| !quoted && !spaced) {
+        return Some((Op::Tag, here(after)));
+    }
+    if quoted && let Some(after) = body.strip_prefix(',') {
+        return Some((Op::Argument, here(after.trim_start())));
+    }
+    // `value="..."` behind `key="password"` (XML application settings).
+    if quoted && let Some(after) = body.strip_prefix("value=") {
+        return Some((Op::Assign, here(after)));
+    }
+    for (word, op) in [("is set to ", Op::Prose), ("is now ", Op::Prose), ("is: ", Op::Prose), ("is ", Op::Prose), ("was ", Op::Prose), ("ist ", Op::Prose), ("lautet ", Op::Prose), ("es ", Op::Prose), ("est ", Op::Prose), ("to ", Op::Prose), ("è ", Op::Prose), ("é ", Op::Prose)] {
+        if let Some(after) = body.strip_prefix(word) {
+            return Some((op, here(after)));
+        }
+    }
+    if let Some(after) = body.strip_prefix('(').filter(|_| class != Class::Weak && body.as_bytes().get(1).is_some_and(|b| b"\"'".contains(b))) {
+        return Some((Op::Argument, here(after)));
+    }
+    let flag = doc.prev(s) == b'-';
+    (spaced && !quoted && (flag || !body.starts_with(['(', '[', '{', '|', '&', ')', ',', '?', ';'])))
+        .then(|| (if flag { Op::Assign } else { Op::Space }, here(body)))
+}
+
+/// Skips a type annotation.
+fn declared(after: &str) -> Option<&str> {
+    let t = after.trim_start();
+    let len = t.find(|c: char| !(c.is_alphanumeric() || "_.<>?&[]' ".contains(c))).unwrap_or(0);
+    let rest = t.get(len..)?.strip_prefix('=')?;
+    (len > 0 && !rest.starts_with('=')).then_some(rest)
+}
+
+struct Value {
+    s: usize,
+    e: usize,
+    quoted: bool,
+    /// What follows an unquoted value.
+    stop: u8,
+}
+
+fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
+    let rest = doc.window(at, 600);
+    let skip = ["@\"", "b\"", "b'", "r\"", "u'", "f\"", "f'", "u\"", "b64\""].iter().find(|p| rest.starts_with(**p)).map_or(0, |p| p.len() - 1);
+    let mut body = &rest[skip..];
+    let mut s = at + skip;
+    for scheme in ["Bearer ", "bearer ", "Basic ", "basic ", "token ", "Token ", "\"Bearer ", "'Bearer "] {
+        if let Some(after) = body.strip_prefix(scheme).filter(|a| !a.is_empty()) {
+            s += scheme.len();
+            body = after;
+        }
+    }
+    let escaped = body.starts_with("\\\"") || body.starts_with("\\'");
+    let open = if escaped { &body[..2] } else { body.get(..1).unwrap_or("") };
+    if escaped || open == "\"" || open == "'" || open == "`" {
+        let inner = &body[open.len()..];
+        let inner_at = s + open.len();
+        let mut close = None;
+        let mut prev = 0_u8;
+        for (i, b) in inner.bytes().enumerate() {
+            let ends = if escaped { inner[..i + 1].is_char_boundary(i + 1) && inner.as_bytes()[i..].starts_with(open.as_bytes()) } else { b == open.as_bytes()[0] && prev != b'\\' };
+            if ends {
+                close = Some(i);
+                break;
+            }
+            if b == b'\n' {
+                break;
+            }
+            prev = b;
+        }
+        let mut len = close?;
+        let mut from = inner_at;
+        for scheme in ["Bearer ", "bearer ", "Basic ", "token ", "Token ", "ApiKey "] {
+            if inner[..len].starts_with(scheme) {
+                from += scheme.len();
+                len -= scheme.len();
+            }
+        }
+        return (len > 0).then_some(Value { s: from, e: from + len, quoted: true, stop: b'"' });
+    }
+    let stops: &[char] = match op {
+        Op::Tag => &['<', '\n'],
+        Op::Prose | Op::Space => &[' ', '\n', '\t', '"', '\'', '`', ',', ';', ')', '<'],
+        _ => &[' ', '\n', '\t', '\r', '"', '\'', '`', ',', ';', '&', '<', '|'],
+    };
+    let len = body.find(stops).unwrap_or(body.len());
+    let stop = body.as_bytes().get(len).copied().unwrap_or(b'\n');
+    let text = body[..len].trim_end_matches(['.', ':', ')', ']', '}', '\\', '\r']);
+    (!text.is_empty()).then_some(Value { s, e: s + text.len(), quoted: false, stop })
+}
+
+fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: bool) -> Option<f32> {
+    let n = v.len();
+    let spaces = v.bytes().filter(|b| *b == b' ').count();
+    if n < 4 || n > 500 || placeholder(v) || spaces > 0 && !(value.quoted && class == Class::Password && spaces < 2 && strong(v)) {
+        return None;
+    }
+    let random = looks_random(v);
+    let solid = strong(v) || n >= 20 && entropy(v) > 3.3 && random;
+    let wordy = wordy(v);
+    let call = !value.quoted && (v.contains('(') && !solid || v.contains("->") || v.contains('[') || v.starts_with('!'));
+    if call || v.starts_with('/') && v.matches('/').count() > 1 && !solid || v.contains("://") {
+        return None;
+    }
+    if uuid(v) {
+        return (class != Class::Weak && matches!(op, Op::Assign | Op::Argument)).then_some(0.55);
+    }
+    // In code an unquoted value is an expression; in configuration it is the value.
+    let line = doc.t[doc.line_start(value.s)..doc.line_end(value.e)].trim();
+    let statement = line.ends_with([';', '{', '(', ')']) && value.stop != b'&' || doc.code && value.stop == b',' || doc.code && value.stop == b';';
+    let expression = !value.quoted && statement && !solid;
+    let ok = match (class, op) {
+        (Class::Weak, Op::Assign | Op::Argument) => solid && n >= 16 && !named,
+        (Class::Weak, Op::Space) => solid && n >= 20 && !named,
+        (Class::Weak, _) => false,
+        (_, Op::Compare) => value.quoted && class == Class::Password && random,
+        (Class::Password, Op::Assign | Op::Tag) => {
+            if value.quoted { n >= 4 && !wordy_sentence(v) && (!wordy || unpronounceable(v)) && (!named || random) } else { !expression && password_literal(v, random, wordy) && (!named || random) }
+        }
+        (Class::Password, Op::Argument) => value.quoted && n >= 5 && (random || !wordy && unpronounceable(v)) && !v.contains('.'),
+        (Class::Password, Op::Space | Op::Prose) => random && n >= 5 && !plain_number(v) && !version(v) && !expression || value.quoted && random && n >= 4,
+        (Class::Key, Op::Assign | Op::Tag) => n >= 8 && (solid || random && n >= 12 && !wordy && digits(v) >= 2 || value.quoted && n >= 16 && entropy(v) > 3.2 && !wordy) && !expression,
+        (Class::Key, Op::Argument) => solid && value.quoted,
+        (Class::Key, Op::Space | Op::Prose) => solid && n >= 16 || n >= 20 && hexlike(v),
+    };
+    if !ok {
+        return None;
+    }
+    Some(match (op, solid) {
+        (Op::Assign | Op::Tag, true) => 0.9,
+        (Op::Assign | Op::Tag, false) => 0.75,
+        (_, true) => 0.8,
+        _ => 0.6,
+    })
+}
+
+fn digits(v: &str) -> usize {
+    v.bytes().filter(u8::is_ascii_digit).count()
+}
+
+fn hexlike(v: &str) -> bool {
+    v.bytes().all(|b| b.is_ascii_alphanumeric()) && digits(v) >= 4
+}
+
+fn plain_number(v: &str) -> bool {
+    v.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+fn version(v: &str) -> bool {
+    let t = v.trim_start_matches('v');
+    t.contains('.') && t.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+/// An unquoted password of a configuration file.
+fn password_literal(v: &str, random: bool, wordy: bool) -> bool {
+    random || !wordy && v.len() >= 6 && v.bytes().all(|b| b.is_ascii_lowercase()) && (unpronounceable(v) || entropy(v) > 2.5 && v.len() >= 8)
+}
+
+fn wordy_sentence(v: &str) -> bool {
+    v.ends_with([':', '?', '!', '.']) && v.bytes().all(|b| b.is_ascii_alphabetic() || b": ?!.".contains(&b))
+}
+
+/// Eight, four, four, four, twelve.
+fn uuid(v: &str) -> bool {
+    let lens: Vec<usize> = v.split('-').map(str::len).collect();
+    lens == [8, 4, 4, 4, 12] && v.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
