@@ -47,8 +47,18 @@ fn email(doc: &Doc<'_>, at: usize, floor: usize) -> Option<Raw> {
     while s < at && b".'%+-".contains(&doc.b[s]) {
         s += 1;
     }
+    // What stands between a scheme and the `@` is a credential, not a mailbox.
+    if in_authority(doc, at) {
+        return None;
+    }
     let domain = domain(doc, at + 1)?;
     (s < at).then(|| Raw::new(s, domain, Email, 0.98))
+}
+
+/// Whether the `@` ends the user information of a URL.
+fn in_authority(doc: &Doc<'_>, at: usize) -> bool {
+    let word = doc.lookback(at, 120).rsplit(|c: char| c.is_whitespace() || c == '"').next().unwrap_or("");
+    word.rsplit_once("://").is_some_and(|(_, info)| info.contains(':') && !info.contains('?'))
 }
 
 /// End of a host name with an alphabetic top-level label.
@@ -74,8 +84,11 @@ fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
     let e = at + 1 + len;
     let after = doc.at(e);
     let word = &doc.t[at + 1..e];
-    let annotation = matches!(word, "media" | "import" | "param" | "return" | "returns" | "see" | "deprecated" | "everyone" | "here" | "channel" | "Override" | "Test" | "types");
-    let bad = prev.is_ascii_alphanumeric() || prev >= 0x80 || b"/@.$=%_\\`".contains(&prev) || b"/(=@\\".contains(&after) || doc.code;
+    let annotation = matches!(word, "media" | "import" | "param" | "return" | "returns" | "see" | "deprecated" | "everyone" | "here" | "channel" | "Override" | "Test" | "types" | "interface" | "ref");
+    let lone = word.starts_with(|c: char| c.is_ascii_uppercase())
+        && doc.t[doc.line_start(at)..at].trim().is_empty()
+        && doc.t[e..doc.line_end(e)].trim().is_empty();
+    let bad = lone || in_authority(doc, at) || prev.is_ascii_alphanumeric() || prev >= 0x80 || b"/@.$=%_\\`".contains(&prev) || b"/(=@\\".contains(&after) || doc.code;
     (!bad && !annotation && (3..=30).contains(&len) && word.bytes().any(|b| b.is_ascii_alphabetic()))
         .then(|| Raw::new(at, e, Username, 0.7).sub("handle"))
 }

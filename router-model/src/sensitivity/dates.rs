@@ -47,6 +47,9 @@ impl Dates {
                 continue;
             }
             if let Some((s, e)) = numeric(doc, i).or_else(|| worded(doc, i)) {
+                if doc.before(Cue::Version, s, 10) {
+                    continue;
+                }
                 let born = doc.cues.before(Cue::Dob, s).is_some_and(|end| s - end <= 32 && !doc.t[end..s].bytes().any(|b| b.is_ascii_digit() || b == b'\n'));
                 out.push(Raw::new(s, e, if born { DateOfBirth } else { Date }, if born { 0.9 } else { 0.5 }));
                 done = e;

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use policies::EntityKind::{IpAddress, MacAddress};
+use policies::EntityKind::{IpAddress, MacAddress, Username};
 
 use super::Raw;
 use super::cues::Cue;
@@ -16,6 +16,7 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
     while i + 3 < doc.toks.len() {
         i += match v4(doc, i) {
             Some(raw) => {
+                log_user(doc, raw.e, out);
                 out.push(raw);
                 4
             }
@@ -77,10 +78,21 @@ fn colons(doc: &Doc<'_>, at: usize, out: &mut Sink) -> usize {
         let groups = pairs.iter().filter(|p| !p.is_empty()).count();
         let digit = text.bytes().any(|b| b.is_ascii_digit());
         if !ip.is_loopback() && !ip.is_unspecified() && digit && (groups >= 3 || text.len() >= 8) {
+            log_user(doc, e, out);
             out.push(Raw::new(s, e, IpAddress, 0.9));
         }
     }
     e.max(at + 1)
+}
+
+/// The user of a line in the common log format: `address - user [time]`.
+fn log_user(doc: &Doc<'_>, e: usize, out: &mut Sink) {
+    let rest = doc.window(e, 80);
+    let Some(body) = rest.strip_prefix(" - ") else { return };
+    let len = body.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"._@-".contains(b)).count();
+    if len >= 2 && body[len..].starts_with(" [") {
+        out.push(Raw::new(e + 3, e + 3 + len, Username, 0.85));
+    }
 }
 
 fn varied(text: &str) -> bool {

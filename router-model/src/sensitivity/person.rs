@@ -30,6 +30,11 @@ impl Persons {
         for &(s, end) in doc.cues.all(Cue::Person) {
             self.cued(doc, s, end, out);
         }
+        for cue in [Cue::Dob, Cue::Ssn, Cue::Passport, Cue::NatId, Cue::Nhs, Cue::Mrn] {
+            for &(s, _) in doc.cues.all(cue) {
+                self.ahead(doc, s, out);
+            }
+        }
         for &(s, end) in doc.cues.all(Cue::Title) {
             self.titled(doc, s, end, out);
         }
@@ -73,6 +78,9 @@ impl Persons {
         let verb = matches!(cue.as_str(), "i am" | "i'm" | "soy" | "ich bin" | "je suis" | "ik ben");
         match found {
             Some(n) if prose && (words >= 2 || !verb) => Self::push(doc, at, n.end(), 0.85, out),
+            Some(n) if words >= 2 && cue == "name" && body[n.end()..].starts_with(',') => {
+                Self::push(doc, at, n.end(), 0.7, out);
+            }
             Some(n) if words >= 2 && !prose && !matches!(cue.as_str(), "name" | "client" | "nom" | "nome" | "author" | "employer name") => {
                 Self::push(doc, at, n.end(), 0.6, out);
             }
@@ -81,6 +89,31 @@ impl Persons {
                 Self::push(doc, at, len, 0.55, out);
             }
             _ => {}
+        }
+    }
+
+    /// A full name right before a word that only persons have: `Jo Doe, geb.`, `Jo Doe (DOB`.
+    fn ahead(&self, doc: &Doc<'_>, s: usize, out: &mut Sink) {
+        let back = doc.lookback(s, 60);
+        let base = s - back.len();
+        let line = back.trim_end_matches([' ', ',', '(', ';']);
+        if line.len() == back.len() || back.len() - line.len() > 3 {
+            return;
+        }
+        let from = line.rfind(['\n', ',', '.', ':', ';', '(', '"']).map_or(0, |p| p + 1);
+        // The name is the capitalised end of the clause.
+        let clause = &line[from..];
+        let mut at = clause.len();
+        for word in clause.rsplit(' ') {
+            let start = word.as_ptr() as usize - clause.as_ptr() as usize;
+            if !word.starts_with(char::is_uppercase) || common(word) || word.bytes().any(|b| b.is_ascii_digit()) {
+                break;
+            }
+            at = start;
+        }
+        let name = &clause[at..];
+        if name.contains(' ') && let Some(m) = self.name.find(name) && m.end() == name.len() {
+            Self::push(doc, base + from + at, name.len(), 0.7, out);
         }
     }
 

@@ -97,7 +97,7 @@ fn plate(doc: &Doc<'_>, end: usize, out: &mut Sink) {
     for word in window.split_inclusive(|c: char| c.is_whitespace() || ",:;.()=\"'".contains(c)) {
         let core = word.trim_end_matches(|c: char| c.is_whitespace() || ",:;.()=\"'".contains(c));
         let plain = core.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-') && !core.is_empty();
-        if plain && (core.bytes().any(|b| b.is_ascii_digit()) || core.len() <= 3) {
+        if plain && (core.bytes().any(|b| b.is_ascii_digit()) || core.len() <= 5) {
             let s = end + at;
             let mut e = s + core.len();
             while doc.at(e) == b' ' && e - s < 10 {

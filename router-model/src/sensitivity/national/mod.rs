@@ -34,7 +34,18 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
 }
 
 fn cue(doc: &Doc<'_>, s: usize, e: usize) -> bool {
-    doc.around(Cue::NatId, s, e, 60, 12) || doc.around(Cue::Tax, s, e, 40, 10)
+    let named = |cue, before, after| {
+        doc.cues.after(cue, e).is_some_and(|start| start - e <= after)
+            || doc.cues.before(cue, s).is_some_and(|end| s - end <= before && nearest(doc, end, s))
+    };
+    named(Cue::NatId, 60, 12) || named(Cue::Tax, 40, 10)
+}
+
+/// Whether no word for another kind of number stands between the cue and the number.
+fn nearest(doc: &Doc<'_>, cue_end: usize, s: usize) -> bool {
+    [Cue::Phone, Cue::Order, Cue::Card, Cue::Routing, Cue::Dob, Cue::Passport]
+        .iter()
+        .all(|other| doc.cues.before(*other, s).is_none_or(|end| end <= cue_end))
 }
 
 /// A number with letters from token `i` on; its parts may be separated.

@@ -43,7 +43,7 @@ pub(super) fn find(doc: &Doc<'_>, out: &mut Sink) {
         }
     }
     for &(s, e) in doc.cues.all(Cue::Key) {
-        let weak = matches!(doc.t[s..e].to_ascii_lowercase().as_str(), "key" | "salt" | "nonce" | "pat" | "cookie" | "crumb" | "credential" | "credentials");
+        let weak = matches!(doc.t[s..e].to_ascii_lowercase().as_str(), "key" | "salt" | "nonce" | "pat" | "cookie" | "crumb" | "credential" | "credentials" | "access" | "private");
         if let Some(raw) = read(doc, s, e, if weak { Class::Weak } else { Class::Key }) {
             out.push(raw);
         }
@@ -56,6 +56,9 @@ fn name_byte(b: u8) -> bool {
 
 fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     // The rest of the identifier says whether the value is the secret or something about it.
+    if let Some(raw) = attached(doc, e) {
+        return Some(raw);
+    }
     let tail_len = doc.b[e..].iter().take(40).take_while(|b| name_byte(**b)).count();
     let tail = &doc.t[e..e + tail_len];
     let tail = tail.trim_end_matches(['.', '-']);
@@ -70,6 +73,18 @@ fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     let score = judge(doc, text, &value, op, class, named)?;
     let name = if class == Class::Password { "password" } else { "generic_key" };
     Some(Raw::secret(value.s, value.e, name, score))
+}
+
+/// An opaque token glued to the name by a dash: `service-token-1f0c...`.
+fn attached(doc: &Doc<'_>, e: usize) -> Option<Raw> {
+    if doc.at(e) != b'-' {
+        return None;
+    }
+    let s = e + 1;
+    let len = doc.b[s..].iter().take(129).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let v = &doc.t[s..s + len];
+    let opaque = (20..=128).contains(&len) && digits(v) >= 4 && v.bytes().any(|b| b.is_ascii_alphabetic()) && entropy(v) > 3.0 && !placeholder(v);
+    opaque.then(|| Raw::secret(s, s + len, "generic_key", 0.6))
 }
 
 /// Whether the rest of an identifier makes it a name for something about the secret.
@@ -95,7 +110,7 @@ fn operator(doc: &Doc<'_>, s: usize, end: usize, class: Class) -> Option<(Op, us
                 return None;
             }
             // `name: Type = value` declares; the value is behind the equals sign.
-            let after = declared(after).unwrap_or(after);
+            let after = if sign == ":" { declared(after).unwrap_or(after) } else { after };
             return Some((op, here(after.trim_start_matches([' ', '\t', '>']))));
         }
     }
@@ -127,7 +142,8 @@ fn declared(after: &str) -> Option<&str> {
     let t = after.trim_start();
     let len = t.find(|c: char| !(c.is_alphanumeric() || "_.<>?&[]' ".contains(c))).unwrap_or(0);
     let rest = t.get(len..)?.strip_prefix('=')?;
-    (len > 0 && !rest.starts_with('=')).then_some(rest)
+    let kind = t[..len].trim();
+    (!kind.is_empty() && !kind.contains(' ') && !rest.starts_with('=')).then_some(rest)
 }
 
 struct Value {
@@ -197,7 +213,10 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
     let random = looks_random(v);
     let solid = strong(v) || n >= 20 && entropy(v) > 3.3 && random;
     let wordy = wordy(v);
-    let call = !value.quoted && (v.contains('(') && !solid || v.contains("->") || v.contains('[') || v.starts_with('!'));
+    let call = !value.quoted && (called(v) || v.contains("->") || v.contains('[') && !solid || v.starts_with('!'));
+    if v.starts_with([',', ')', ';', ' ', '+']) && value.quoted {
+        return None;
+    }
     if call || v.starts_with('/') && v.matches('/').count() > 1 && !solid || v.contains("://") {
         return None;
     }
@@ -209,7 +228,7 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
     let statement = line.ends_with([';', '{', '(', ')']) && value.stop != b'&' || doc.code && value.stop == b',' || doc.code && value.stop == b';';
     let expression = !value.quoted && statement && !solid;
     let ok = match (class, op) {
-        (Class::Weak, Op::Assign | Op::Argument) => solid && n >= 16 && !named,
+        (Class::Weak, Op::Assign | Op::Argument) => solid && n >= 16 && digits(v) >= 2 && !named,
         (Class::Weak, Op::Space) => solid && n >= 20 && !named,
         (Class::Weak, _) => false,
         (_, Op::Compare) => value.quoted && class == Class::Password && random,
@@ -252,11 +271,16 @@ fn version(v: &str) -> bool {
 
 /// An unquoted password of a configuration file.
 fn password_literal(v: &str, random: bool, wordy: bool) -> bool {
-    random || !wordy && v.len() >= 6 && v.bytes().all(|b| b.is_ascii_lowercase()) && (unpronounceable(v) || entropy(v) > 2.5 && v.len() >= 8)
+    random || !wordy && v.len() >= 5 && v.bytes().all(|b| b.is_ascii_lowercase()) && (unpronounceable(v) || entropy(v) > 2.2 && v.len() >= 8)
 }
 
 fn wordy_sentence(v: &str) -> bool {
     v.ends_with([':', '?', '!', '.']) && v.bytes().all(|b| b.is_ascii_alphabetic() || b": ?!.".contains(&b))
+}
+
+/// A function call or a constructor.
+fn called(v: &str) -> bool {
+    v.find('(').is_some_and(|p| p > 0 && v[..p].bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:<>".contains(&b)))
 }
 
 /// Eight, four, four, four, twelve.

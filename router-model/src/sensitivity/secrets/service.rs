@@ -81,7 +81,7 @@ fn behind(doc: &Doc<'_>, end: usize) -> Option<Raw> {
         if telling && opaque(word) {
             return Some(Raw::secret(end + at, end + at + word.len(), "service_key", 0.65));
         }
-        if ["hash", "sha", "commit", "digest", "checksum", "md5", "url", "host", "http", "https", "uuid", "integrity", "version"].iter().any(|w| lower.contains(w)) {
+        if ["hash", "sha", "commit", "digest", "checksum", "md5", "url", "host", "http", "https", "uuid", "integrity", "version", "domain", "client", "public", "tenant", "project", "bucket", "region"].iter().any(|w| lower.contains(w)) {
             return None;
         }
         telling |= ["key", "token", "secret", "private", "access", "apikey", "auth", "pat", "password", "credential"].iter().any(|w| lower.contains(w));

@@ -25,10 +25,10 @@ impl Structured {
             ("discord_webhook", "/api/webhooks/", r"discord(?:app)?\.com/api/webhooks/(\d{15,22}/[\w-]{40,100})"),
             ("teams_webhook", "/IncomingWebhook/", r"(?:https://)?[\w.-]+/webhook(?:b2)?/([\w@-]{30,90}/IncomingWebhook/[\w-]+(?:/[\w-]+)?)"),
             ("telegram_token", ":AA", r"\b(\d{8,10}:AA[\w-]{32,34})\b"),
-            ("discord_token", ".", r"\b([MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,40})\b"),
+            ("discord_token", ".G", r"\b([MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,40})\b"),
             ("mailchimp_key", "-us", r"\b([0-9a-f]{32}-us\d{1,2})\b"),
             ("azure_secret", "Q~", r"\b([\w~.-]{3}\dQ~[\w~.-]{31,34})"),
-            ("azure_storage_key", "==", r"(?:^|[^A-Za-z0-9+/])([A-Za-z0-9+/]{86}==)"),
+            ("azure_storage_key", "==", r"(?:^|[^A-Za-z0-9+/-])([A-Za-z0-9+/]{86}==)"),
             ("azure_key", "JQQJ", r"\b([A-Za-z0-9]{52}JQQJ9[A-Za-z0-9]{27})\b"),
             ("azure_key", "AzSe", r"\b([A-Za-z0-9]{42}AzSe[A-Za-z0-9]{6,10})\b"),
             ("azure_key", "+A", r"\b([A-Za-z0-9+/]{33,44}\+A(?:RmD|Eh[A-Z]|SbC?|CRC|CDb|MAI|IoT|zFu)[A-Za-z0-9+/]{1,9}=)"),
@@ -39,6 +39,8 @@ impl Structured {
             ("azure_devops_token", "AZDO", r"\b([A-Za-z0-9]{72,76}AZDO[A-Za-z0-9]{4})\b"),
             ("onepassword_key", "A3-", r"\b(A3-[A-Z0-9]{6}-[A-Z0-9]{5,11}(?:-[A-Z0-9]{5}){3,4})\b"),
             ("vault_unseal_key", "seal Key", r"(?:Uns|S)eal Key(?: \d)?: ?([A-Za-z0-9+/=]{40,48})"),
+            ("twitch_stream_key", "live_", r"\b(live_\d{6,12}_[A-Za-z0-9]{28,34})\b"),
+            ("newrelic_license", "NRAL", r"\b([A-Za-z0-9]{36}NRAL)\b"),
             ("netrc_password", "machine", r"(?m)machine\s+\S+\s+login\s+\S+\s+password\s+(\S+)"),
             ("bcrypt_hash", "$2", r"(\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53})"),
             ("unix_hash", "$6$", r"(\$6\$[./A-Za-z0-9$=]{8,40}\$[./A-Za-z0-9]{86})"),
@@ -97,7 +99,7 @@ fn pem(doc: &Doc<'_>, out: &mut Sink) {
         let close = body.find("-----END ").and_then(|p| body[p + 9..].find("-----").map(|q| p + 9 + q + 5));
         let open = || {
             let first = head.find("KEY").unwrap_or(0) + 3;
-            first + body[first..].bytes().take_while(|c| c.is_ascii_alphanumeric() || b"+/=\n\r- \\:,".contains(c)).count()
+            first + body[first..].bytes().take_while(|c| c.is_ascii_alphanumeric() || b"+/=\n\r- \\:,\"'".contains(c)).count()
         };
         let len = close.unwrap_or_else(open);
         let material = body[..len].bytes().filter(u8::is_ascii_alphanumeric).count();
