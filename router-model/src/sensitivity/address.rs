@@ -30,7 +30,7 @@ impl Addresses {
                 r"\A\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,4}})?,? (?:(?:[NSEW]|N\.|S\.|E\.|W\.|North|South|East|West) )?(?:(?:\d{{1,3}}(?:st|nd|rd|th)|\p{{Lu}}[\p{{L}}'.-]*) ){{1,4}}(?:{street})\b|\A\d{{1,6}} Broadway\b|\A\d{{1,4}},? (?:bis |ter )?(?i:rue|avenue|av\.|boulevard|bd|chemin|place|impasse|allée|quai|cours|route) (?:de |du |des |la |le |les |d'|l')*\p{{Lu}}",
             ))?,
             suffixed: Regex::new(
-                r"(?:\p{Lu}[\p{L}.]*[- ]){0,3}(?:\p{L}*(?i:straße|strasse|str\.|weg|platz|allee|gasse|damm|ufer|ring|steig|graben|straat|laan|plein|pad|boulevard|singel|gracht|kade|dreef|steeg|hof|gatan|vägen|stigen|torget|gränd|gränden|allén|veien|gata|vej|gade|katu|tie)|(?:Straße|Platz|Allee|Weg|Ring)) ?\z",
+                r"(?:\p{Lu}[\p{L}.]*[- ]){0,3}(?:\p{L}*(?i:straße|strasse|str\.|weg|platz|allee|gasse|damm|ufer|steig|graben|straat|laan|plein|pad|boulevard|singel|gracht|kade|dreef|steeg|hof|gatan|vägen|stigen|torget|gränd|gränden|allén|veien|gata|vej|gade|katu)|(?:Straße|Platz|Allee|Weg|Ring)) ?\z",
             )?,
             boxed: Regex::new(r"\A(?i:,? ?(?:no\.?|box)? ?\d{1,6})")?,
             postcode: Regex::new(r"\A[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b")?,
@@ -55,6 +55,11 @@ impl Addresses {
             if s >= done && let Some(e) = self.street_first(doc, s, end) {
                 out.push(Raw::new(s, e, Address, 0.75));
                 done = e;
+            }
+        }
+        for &(s, end) in doc.cues.all(Cue::Unit) {
+            if let Some(start) = unit(doc, s, end) {
+                out.push(Raw::new(start, self.extend(doc, start, end), Address, 0.7));
             }
         }
         for &(s, end) in doc.cues.all(Cue::PoBox) {
@@ -107,13 +112,14 @@ impl Addresses {
             .unwrap_or(body);
         let lower = word.starts_with(char::is_lowercase) && !matches!(word, "rue" | "boulevard" | "chemin" | "impasse" | "allée" | "avenue" | "quai" | "calle" | "c/" | "rua" | "ul." | "al." | "pl." | "os." | "via" | "place" | "ulica" | "aleja" | "alameda" | "avenida");
         let spaced = rest.starts_with([' ', '.']) || word == "c/" || word == "C/";
-        let number = body.bytes().take(45).any(|b| b.is_ascii_digit());
-        if lower || !spaced || !body.starts_with(char::is_uppercase) || !number || word.len() < 2 {
+        let number = body.bytes().take(45).any(|b| b.is_ascii_digit()) || doc.window(end, 45).contains("s/n");
+        let sure = word.ends_with('.') && word.starts_with(char::is_uppercase) || word.ends_with('/');
+        if lower || !spaced || !sure && !body.starts_with(char::is_uppercase) || body.is_empty() || !number || word.len() < 2 {
             return None;
         }
         let from = end + rest.len() - body.len();
         let e = self.extend(doc, s, from);
-        doc.b[s..e].iter().any(u8::is_ascii_digit).then_some(e)
+        (doc.b[s..e].iter().any(u8::is_ascii_digit) || doc.t[s..e].ends_with("s/n")).then_some(e)
     }
 
     fn box_at(&self, doc: &Doc<'_>, s: usize, end: usize, out: &mut Sink) {
@@ -172,6 +178,8 @@ impl Addresses {
                     break;
                 }
                 good = pos + sep + len;
+            } else if word == "s" && body.starts_with("s/n") {
+                good = pos + sep + 3;
             } else if !connector(word) {
                 break;
             }
@@ -181,6 +189,21 @@ impl Addresses {
         }
         at + good
     }
+}
+
+/// Start of the address whose flat or suite stands at `s`: the line, or the line before, that holds a house number.
+fn unit(doc: &Doc<'_>, s: usize, end: usize) -> Option<usize> {
+    let numbered = doc.window(end, 4).trim_start_matches(['.', ' ', '#']).starts_with(|c: char| c.is_ascii_digit());
+    let mut start = doc.line_start(s);
+    if doc.t.get(start..s)?.trim().is_empty() && start > 0 {
+        start = doc.line_start(start - 1);
+    }
+    let line = doc.t.get(start..s)?;
+    let from = start + line.rfind([':', '"', ';']).map_or(0, |p| p + 1);
+    let body = doc.t.get(from..s)?;
+    let lead = body.len() - body.trim_start().len();
+    let house = body.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    (numbered && house && s - from <= 80 && !body.contains("://")).then_some(from + lead)
 }
 
 fn abbreviation(word: &str) -> bool {

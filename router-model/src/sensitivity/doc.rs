@@ -169,17 +169,29 @@ fn tokens(b: &[u8]) -> Vec<Tok> {
             continue;
         }
         let s = i;
-        let (mut digit, mut alpha) = (false, b[s..].is_empty());
+        let (mut digit, mut alpha) = (false, false);
         while i < b.len() && b[i].is_ascii_alphanumeric() {
             digit |= b[i].is_ascii_digit();
             alpha |= b[i].is_ascii_alphabetic();
             i += 1;
         }
-        if digit {
-            out.push(Tok { s, e: i, digits: !alpha });
+        match extension(&b[s..i]) {
+            Some(x) if alpha => {
+                out.push(Tok { s, e: s + x, digits: true });
+                out.push(Tok { s: s + x + 1, e: i, digits: true });
+            }
+            _ if digit => out.push(Tok { s, e: i, digits: !alpha }),
+            _ => {}
         }
     }
     out
+}
+
+/// Where the `x` of "5552368x42" is: a telephone number and its extension are two numbers.
+fn extension(tok: &[u8]) -> Option<usize> {
+    let x = memchr::memchr(b'x', tok)?;
+    let digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+    ((2..=12).contains(&x) && (1..=6).contains(&(tok.len() - x - 1)) && digits(&tok[..x]) && digits(&tok[x + 1..])).then_some(x)
 }
 
 fn gap_of(g: &[u8]) -> Gap {

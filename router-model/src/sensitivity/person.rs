@@ -177,11 +177,16 @@ fn trim(name: &str) -> &str {
             break;
         }
     }
-    name[..end].trim_end_matches([' ', '.', '-', '\''])
+    // "Lagares C/ Mayor": a lone capital at the end belongs to what follows.
+    let mut name = &name[..end];
+    if let Some((rest, last)) = name.rsplit_once(' ') && last.chars().count() == 1 {
+        name = rest;
+    }
+    name.trim_end_matches([' ', '.', '-', '\''])
 }
 
 /// Words that stand where a name could, and are none.
 fn common(name: &str) -> bool {
     let first = name.split(' ').next().unwrap_or("").to_lowercase();
-    ["the", "a", "an", "this", "that", "all", "everyone", "team", "there", "sir", "madam", "sirs", "not", "new", "your", "our", "my", "we", "it", "is", "in", "for", "and", "customer", "user", "users", "hiring", "support", "none", "null", "true", "false", "string", "test", "unknown", "world", "god", "no", "yes", "name", "id", "service", "account", "what", "how", "can", "please", "if", "when", "to", "from", "of", "on", "i", "you", "he", "she", "they", "friends", "folks", "guys", "colleagues", "editor", "recruiter", "committee", "professor", "doctor", "happy", "sure", "sorry", "as", "at", "with", "by", "value", "type", "first", "last", "full", "given", "surname", "number", "email", "address", "date"].contains(&first.as_str())
+    ["the", "a", "an", "this", "that", "all", "everyone", "team", "there", "sir", "madam", "sirs", "not", "new", "your", "our", "my", "we", "it", "is", "in", "for", "and", "customer", "user", "users", "hiring", "support", "none", "null", "true", "false", "string", "test", "unknown", "world", "god", "no", "yes", "name", "id", "service", "account", "what", "how", "can", "please", "if", "when", "to", "from", "of", "on", "i", "you", "he", "she", "they", "friends", "folks", "guys", "colleagues", "editor", "recruiter", "committee", "professor", "doctor", "happy", "sure", "sorry", "as", "at", "with", "by", "value", "type", "first", "last", "full", "given", "surname", "number", "email", "address", "date", "mujer", "varón", "niña", "niño", "hombre", "paciente", "se", "dr", "dra", "lactante", "refiere", "prof", "mr", "mrs", "ms"].contains(&first.as_str())
 }

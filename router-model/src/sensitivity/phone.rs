@@ -54,13 +54,15 @@ fn at(doc: &Doc<'_>, i: usize) -> Option<(Raw, usize)> {
     let tok = doc.toks[i];
     let (s, plus) = start(doc, i)?;
     let mut j = extent(doc, i);
-    let cue = doc.before(Cue::Phone, s, 30);
+    let before = doc.before(Cue::Phone, s, 30);
     loop {
         let lens: Vec<usize> = doc.toks[i..=j].iter().map(|t| t.len()).collect();
         let d = doc.digits(i, j);
         let d = d.get();
+        let e = doc.toks[j].e;
+        let cue = before || doc.cues.after(Cue::PhoneAfter, e).is_some_and(|at| at - e <= 2);
         if let Some(score) = judge(doc, i, j, s, plus, cue, &lens, d) {
-            let e = extension(doc, doc.toks[j].e);
+            let e = extension(doc, e);
             return Some((Raw::new(s, e, Phone, score), j));
         }
         if j == i {
@@ -68,7 +70,7 @@ fn at(doc: &Doc<'_>, i: usize) -> Option<(Raw, usize)> {
         }
         j -= 1;
         // A number is not cut out of a longer dotted or dashed row.
-        if matches!(doc.gap(j), Gap::Dash | Gap::Dot | Gap::Slash) && !plus && !cue || tok.len() > 12 {
+        if matches!(doc.gap(j), Gap::Dash | Gap::Dot | Gap::Slash) && !plus && !before || tok.len() > 12 {
             return None;
         }
     }
@@ -117,7 +119,7 @@ fn judge(doc: &Doc<'_>, i: usize, j: usize, s: usize, plus: bool, cue: bool, len
         return Some(0.85);
     }
     if cue && !order {
-        let plausible = n >= 8 || n == 7 && lens == [3, 4];
+        let plausible = n >= 8 || n == 7 && lens.len() > 1;
         let bare = lens.len() == 1 && n > 12;
         return (plausible && !bare && !(n == 8 && lens.len() == 1 && d[0] >= 1 && d[..2] == [2, 0])).then_some(0.9);
     }
