@@ -45,7 +45,9 @@ fn main() {
     let readers: Vec<Box<dyn BufRead>> = if args.is_empty() {
         vec![Box::new(BufReader::new(std::io::stdin()))]
     } else {
-        args.iter().map(|p| Box::new(BufReader::new(std::fs::File::open(p).unwrap())) as Box<dyn BufRead>).collect()
+        args.iter()
+            .map(|p| Box::new(BufReader::new(std::fs::File::open(p).unwrap())) as Box<dyn BufRead>)
+            .collect()
     };
     let mut counts: BTreeMap<(String, String), Count> = BTreeMap::new();
     let mut leaks: BTreeMap<String, Leaks> = BTreeMap::new();
@@ -82,14 +84,36 @@ fn main() {
             for f in &scan.findings {
                 *flagged.entry(f.kind.to_string()).or_default() += 1;
                 if show_wrong.as_deref() == Some("negatives") {
-                    println!("NEG {} {:?} [{}] {}", f.kind, f.subtype, chars[f.start..f.end].iter().collect::<String>(), cut(f.start, f.end));
+                    println!(
+                        "NEG {} {:?} [{}] {}",
+                        f.kind,
+                        f.subtype,
+                        chars[f.start..f.end].iter().collect::<String>(),
+                        cut(f.start, f.end)
+                    );
                 }
             }
         }
-        let annotated: Vec<&str> = record["annotated"].as_array().map(|a| a.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
-        let spans: Vec<(usize, usize, &str)> = record["spans"].as_array().map(Vec::as_slice).unwrap_or_default().iter()
-            .map(|s| (s["start"].as_u64().unwrap() as usize, s["end"].as_u64().unwrap() as usize, s["type"].as_str().unwrap())).collect();
-        let overlaps = |f: &LocalFinding, s: &(usize, usize, &str)| f.start < s.1 && s.0 < f.end && f.kind.as_str() == s.2;
+        let annotated: Vec<&str> = record["annotated"]
+            .as_array()
+            .map(|a| a.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        let spans: Vec<(usize, usize, &str)> = record["spans"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .map(|s| {
+                (
+                    s["start"].as_u64().unwrap() as usize,
+                    s["end"].as_u64().unwrap() as usize,
+                    s["type"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        let overlaps = |f: &LocalFinding, s: &(usize, usize, &str)| {
+            f.start < s.1 && s.0 < f.end && f.kind.as_str() == s.2
+        };
         for s in &spans {
             let c = counts.entry((source.clone(), s.2.to_owned())).or_default();
             if scan.findings.iter().any(|f| overlaps(f, s)) {
@@ -97,7 +121,11 @@ fn main() {
             } else {
                 c.missed += 1;
                 if show_missed.as_deref() == Some(s.2) {
-                    println!("MISS [{}] {}", chars[s.0..s.1].iter().collect::<String>().replace('\n', "\\n"), cut(s.0, s.1));
+                    println!(
+                        "MISS [{}] {}",
+                        chars[s.0..s.1].iter().collect::<String>().replace('\n', "\\n"),
+                        cut(s.0, s.1)
+                    );
                 }
             }
         }
@@ -108,7 +136,13 @@ fn main() {
             } else {
                 c.wrong += 1;
                 if show_wrong.as_deref() == Some(f.kind.as_str()) {
-                    println!("FALSE {:?} {:.2} [{}] {}", f.subtype, f.score, chars[f.start..f.end].iter().collect::<String>().replace('\n', "\\n"), cut(f.start, f.end));
+                    println!(
+                        "FALSE {:?} {:.2} [{}] {}",
+                        f.subtype,
+                        f.score,
+                        chars[f.start..f.end].iter().collect::<String>().replace('\n', "\\n"),
+                        cut(f.start, f.end)
+                    );
                 }
             }
         }
@@ -116,11 +150,18 @@ fn main() {
     }
     report(&counts, &leaks);
     for (source, (n, of)) in &topics {
-        let list: Vec<String> = of.iter().map(|(t, (k, sum))| format!("{t} {:.2}/{:.2}", *k as f64 / *n as f64, *sum as f64 / *n as f64)).collect();
+        let list: Vec<String> = of
+            .iter()
+            .map(|(t, (k, sum))| format!("{t} {:.2}/{:.2}", *k as f64 / *n as f64, *sum as f64 / *n as f64))
+            .collect();
         println!("topics {source} ({n}; share >= 0.5 / mean): {}", list.join(", "));
     }
     println!("look-alikes: {flagged_docs} of {negatives} records flagged {flagged:?}");
-    println!("{docs} records, {:.2} MB/s, {:.0} records/s", bytes as f64 / 1e6 / seconds, docs as f64 / seconds);
+    println!(
+        "{docs} records, {:.2} MB/s, {:.0} records/s",
+        bytes as f64 / 1e6 / seconds,
+        docs as f64 / seconds
+    );
 }
 
 fn leak(spans: &[(usize, usize, &str)], findings: &[LocalFinding], out: &mut Leaks) {
@@ -140,7 +181,13 @@ fn row(name: &str, c: &Count) {
     let p = c.right as f64 / (c.right + c.wrong).max(1) as f64;
     let r = c.hit as f64 / (c.hit + c.missed).max(1) as f64;
     let f = |b: f64| if p + r > 0.0 { (1.0 + b * b) * p * r / (b * b * p + r) } else { 0.0 };
-    println!("  {name:16} n {:5}  P {p:.3}  R {r:.3}  F1 {:.3}  F2 {:.3}  false {}", c.hit + c.missed, f(1.0), f(2.0), c.wrong);
+    println!(
+        "  {name:16} n {:5}  P {p:.3}  R {r:.3}  F1 {:.3}  F2 {:.3}  false {}",
+        c.hit + c.missed,
+        f(1.0),
+        f(2.0),
+        c.wrong
+    );
 }
 
 fn report(counts: &BTreeMap<(String, String), Count>, leaks: &BTreeMap<String, Leaks>) {
@@ -148,8 +195,16 @@ fn report(counts: &BTreeMap<(String, String), Count>, leaks: &BTreeMap<String, L
     for ((s, kind), c) in counts {
         if s != source {
             let l = &leaks[s];
-            println!("{s}: documents leaking {}/{} direct, {}/{} without names", l.all, l.docs, l.supported, l.supported_docs);
-            let all = counts.iter().filter(|((x, _), _)| x == s).fold(Count::default(), |a, (_, c)| Count { hit: a.hit + c.hit, missed: a.missed + c.missed, right: a.right + c.right, wrong: a.wrong + c.wrong });
+            println!(
+                "{s}: documents leaking {}/{} direct, {}/{} without names",
+                l.all, l.docs, l.supported, l.supported_docs
+            );
+            let all = counts.iter().filter(|((x, _), _)| x == s).fold(Count::default(), |a, (_, c)| Count {
+                hit: a.hit + c.hit,
+                missed: a.missed + c.missed,
+                right: a.right + c.right,
+                wrong: a.wrong + c.wrong,
+            });
             row("(all)", &all);
             source = s;
         }

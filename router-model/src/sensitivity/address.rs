@@ -52,9 +52,16 @@ impl Addresses {
             }
         }
         for &(s, end) in doc.cues.all(Cue::StreetPre) {
-            if s >= done && let Some(e) = self.street_first(doc, s, end) {
+            if s >= done
+                && let Some(e) = self.street_first(doc, s, end)
+            {
                 out.push(Raw::new(s, e, Address, 0.75));
                 done = e;
+            }
+        }
+        for &(_, end) in doc.cues.all(Cue::Address) {
+            if let Some((s, e)) = field(doc, end) {
+                out.push(Raw::new(s, e, Address, 0.65));
             }
         }
         for &(s, end) in doc.cues.all(Cue::Unit) {
@@ -78,7 +85,9 @@ impl Addresses {
         }
         let back = doc.lookback(s, 60);
         let line = back.rsplit(['\n', ',', ':', '"', '(']).next().unwrap_or("");
-        if line.ends_with(' ') && let Some(m) = self.suffixed.find(line) {
+        if line.ends_with(' ')
+            && let Some(m) = self.suffixed.find(line)
+        {
             let word = line[m.start()..].trim_start();
             if word.starts_with(char::is_uppercase) && word.len() > 5 {
                 return Some((s - word.len(), e, 0.85));
@@ -91,7 +100,8 @@ impl Addresses {
         let name = between.trim_start_matches([' ', ':', '=', '"', '\'', '\n']);
         let named = name.starts_with(char::is_uppercase) && !between.contains(['.', ';']);
         let next = doc.window(e, 24);
-        let goes_on = next.starts_with([' ', ',', '/']) && next[1..].trim_start().starts_with(char::is_uppercase);
+        let goes_on =
+            next.starts_with([' ', ',', '/']) && next[1..].trim_start().starts_with(char::is_uppercase);
         if direct && goes_on {
             Some((s, e, 0.7))
         } else if named && !name.contains("Box") {
@@ -106,15 +116,47 @@ impl Addresses {
         let word = &doc.t[s..end];
         let rest = doc.window(end, 70);
         let body = rest.trim_start_matches(['.', ' ']);
-        let body = ["de la ", "de las ", "de los ", "del ", "de ", "du ", "des ", "la ", "le ", "les ", "l'", "d'", "da ", "do ", "dos ", "das ", "della ", "dei ", "di "]
-            .iter()
-            .find_map(|p| body.strip_prefix(p))
-            .unwrap_or(body);
-        let lower = word.starts_with(char::is_lowercase) && !matches!(word, "rue" | "boulevard" | "chemin" | "impasse" | "allée" | "avenue" | "quai" | "calle" | "c/" | "rua" | "ul." | "al." | "pl." | "os." | "via" | "place" | "ulica" | "aleja" | "alameda" | "avenida");
+        let body = [
+            "de la ", "de las ", "de los ", "del ", "de ", "du ", "des ", "la ", "le ", "les ", "l'", "d'",
+            "da ", "do ", "dos ", "das ", "della ", "dei ", "di ",
+        ]
+        .iter()
+        .find_map(|p| body.strip_prefix(p))
+        .unwrap_or(body);
+        let lower = word.starts_with(char::is_lowercase)
+            && !matches!(
+                word,
+                "rue"
+                    | "boulevard"
+                    | "chemin"
+                    | "impasse"
+                    | "allée"
+                    | "avenue"
+                    | "quai"
+                    | "calle"
+                    | "c/"
+                    | "rua"
+                    | "ul."
+                    | "al."
+                    | "pl."
+                    | "os."
+                    | "via"
+                    | "place"
+                    | "ulica"
+                    | "aleja"
+                    | "alameda"
+                    | "avenida"
+            );
         let spaced = rest.starts_with([' ', '.']) || word == "c/" || word == "C/";
         let number = body.bytes().take(45).any(|b| b.is_ascii_digit()) || doc.window(end, 45).contains("s/n");
         let sure = word.ends_with('.') && word.starts_with(char::is_uppercase) || word.ends_with('/');
-        if lower || !spaced || !sure && !body.starts_with(char::is_uppercase) || body.is_empty() || !number || word.len() < 2 {
+        if lower
+            || !spaced
+            || !sure && !body.starts_with(char::is_uppercase)
+            || body.is_empty()
+            || !number
+            || word.len() < 2
+        {
             return None;
         }
         let from = end + rest.len() - body.len();
@@ -126,10 +168,17 @@ impl Addresses {
         let word = doc.t[s..end].to_ascii_lowercase();
         if matches!(word.as_str(), "apo" | "fpo" | "dpo") {
             let rest = doc.window(end, 9).as_bytes();
-            if rest.len() == 9 && matches!(&rest[..4], b" AA " | b" AE " | b" AP ") && rest[4..].iter().all(u8::is_ascii_digit) {
+            if rest.len() == 9
+                && matches!(&rest[..4], b" AA " | b" AE " | b" AP ")
+                && rest[4..].iter().all(u8::is_ascii_digit)
+            {
                 // The line before is part of it: "Unit 7137 Box 1607", "USNV Botolen".
                 let back = doc.lookback(s, 40).trim_end_matches([',', ' ', '\n']);
-                let from = back.rfind("Unit ").or_else(|| back.rfind("PSC ")).or_else(|| back.rfind("CMR ")).or_else(|| back.rfind("US"));
+                let from = back
+                    .rfind("Unit ")
+                    .or_else(|| back.rfind("PSC "))
+                    .or_else(|| back.rfind("CMR "))
+                    .or_else(|| back.rfind("US"));
                 let lead = s - doc.lookback(s, 40).len();
                 out.push(Raw::new(from.map_or(s, |p| lead + p), end + 9, Address, 0.95));
             }
@@ -149,13 +198,16 @@ impl Addresses {
             let tail = &rest[pos..];
             let sep = tail.find(|c: char| c.is_alphanumeric()).unwrap_or(tail.len());
             let gap = &tail[..sep];
-            let ok = gap.chars().all(|c| " ,.\n/()-#'ºª°".contains(c)) && gap.len() <= 6 && gap.matches('\n').count() <= 1;
+            let ok = gap.chars().all(|c| " ,.\n/()-#'ºª°".contains(c))
+                && gap.len() <= 6
+                && gap.matches('\n').count() <= 1;
             let sentence = gap.starts_with('.') && gap.len() > 1 && !abbreviation(&last_word);
             if !ok || sentence || gap.contains("--") {
                 break;
             }
             let body = &tail[sep..];
-            let len = body.find(|c: char| !(c.is_alphanumeric() || c == '\'' || c == '-')).unwrap_or(body.len());
+            let len =
+                body.find(|c: char| !(c.is_alphanumeric() || c == '\'' || c == '-')).unwrap_or(body.len());
             let word = &body[..len];
             let digit = word.starts_with(|c: char| c.is_ascii_digit());
             let code = self.postcode.find(body).map(|m| m.end());
@@ -165,7 +217,11 @@ impl Addresses {
             if digit {
                 let digits = word.bytes().filter(u8::is_ascii_digit).count();
                 // A second long number behind a comma is a telephone, not a house.
-                if digits > 8 || word.starts_with('0') && digits < 4 && numbers > 1 || word.starts_with('0') && digits == 4 && numbers > 1 || body[len..].starts_with('@') {
+                if digits > 8
+                    || word.starts_with('0') && digits < 4 && numbers > 1
+                    || word.starts_with('0') && digits == 4 && numbers > 1
+                    || body[len..].starts_with('@')
+                {
                     break;
                 }
                 numbers += 1;
@@ -191,9 +247,26 @@ impl Addresses {
     }
 }
 
+/// The rest of a line `Address: ...`.
+fn field(doc: &Doc<'_>, end: usize) -> Option<(usize, usize)> {
+    let line = &doc.t[end..doc.line_end(end)];
+    let value = line.strip_prefix(':')?.trim();
+    let value = value.trim_end_matches(['.', ',', ' ']);
+    let stops = value.contains([';', '@', '{', '"', '=']) || value.contains("://") || value.contains(". ");
+    let words = value.split(' ').count();
+    let digit = value.bytes().any(|b| b.is_ascii_digit());
+    let cased = value.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit());
+    if stops || !cased || value.len() > 100 || words < 2 || !digit && words > 6 {
+        return None;
+    }
+    let s = value.as_ptr() as usize - doc.t.as_ptr() as usize;
+    Some((s, s + value.len()))
+}
+
 /// Start of the address whose flat or suite stands at `s`: the line, or the line before, that holds a house number.
 fn unit(doc: &Doc<'_>, s: usize, end: usize) -> Option<usize> {
-    let numbered = doc.window(end, 4).trim_start_matches(['.', ' ', '#']).starts_with(|c: char| c.is_ascii_digit());
+    let numbered =
+        doc.window(end, 4).trim_start_matches(['.', ' ', '#']).starts_with(|c: char| c.is_ascii_digit());
     let mut start = doc.line_start(s);
     if doc.t.get(start..s)?.trim().is_empty() && start > 0 {
         start = doc.line_start(start - 1);
@@ -207,14 +280,110 @@ fn unit(doc: &Doc<'_>, s: usize, end: usize) -> Option<usize> {
 }
 
 fn abbreviation(word: &str) -> bool {
-    matches!(word, "Apt" | "St" | "Ave" | "Dr" | "No" | "Nº" | "ul" | "str" | "Str" | "Av" | "Avda" | "Blvd" | "Rd" | "Ste" | "Sta" | "Sto" | "pl" | "al" | "os" | "C" | "N" | "S" | "E" | "W")
-        || word.ends_with("str")
+    matches!(
+        word,
+        "Apt"
+            | "St"
+            | "Ave"
+            | "Dr"
+            | "No"
+            | "Nº"
+            | "ul"
+            | "str"
+            | "Str"
+            | "Av"
+            | "Avda"
+            | "Blvd"
+            | "Rd"
+            | "Ste"
+            | "Sta"
+            | "Sto"
+            | "pl"
+            | "al"
+            | "os"
+            | "C"
+            | "N"
+            | "S"
+            | "E"
+            | "W"
+    ) || word.ends_with("str")
 }
 
 fn connector(word: &str) -> bool {
-    matches!(word, "de" | "del" | "la" | "las" | "los" | "le" | "les" | "du" | "des" | "d" | "l" | "da" | "do" | "dos" | "das" | "di" | "della" | "van" | "den" | "der" | "an" | "am" | "im" | "in" | "of" | "bis" | "ter" | "izq" | "dcha" | "piso" | "portal" | "puerta" | "nº" | "n" | "nan" | "apt" | "a" | "sur" | "en" | "y" | "e" | "bei" | "ob")
+    matches!(
+        word,
+        "de" | "del"
+            | "la"
+            | "las"
+            | "los"
+            | "le"
+            | "les"
+            | "du"
+            | "des"
+            | "d"
+            | "l"
+            | "da"
+            | "do"
+            | "dos"
+            | "das"
+            | "di"
+            | "della"
+            | "van"
+            | "den"
+            | "der"
+            | "an"
+            | "am"
+            | "im"
+            | "in"
+            | "of"
+            | "bis"
+            | "ter"
+            | "izq"
+            | "dcha"
+            | "piso"
+            | "portal"
+            | "puerta"
+            | "nº"
+            | "n"
+            | "nan"
+            | "apt"
+            | "a"
+            | "sur"
+            | "en"
+            | "y"
+            | "e"
+            | "bei"
+            | "ob"
+    )
 }
 
 fn stop_word(word: &str) -> bool {
-    matches!(word, "Phone" | "Tel" | "Email" | "Prescriber" | "DOB" | "SSN" | "Yours" | "Please" | "Fax" | "Telefon" | "Teléfono" | "Telefono" | "Write" | "Create" | "Draft" | "Best" | "Regards" | "The" | "Mobile" | "Contact" | "Schreibe" | "Ring" | "Date" | "NHC" | "CP")
+    matches!(
+        word,
+        "Phone"
+            | "Tel"
+            | "Email"
+            | "Prescriber"
+            | "DOB"
+            | "SSN"
+            | "Yours"
+            | "Please"
+            | "Fax"
+            | "Telefon"
+            | "Teléfono"
+            | "Telefono"
+            | "Write"
+            | "Create"
+            | "Draft"
+            | "Best"
+            | "Regards"
+            | "The"
+            | "Mobile"
+            | "Contact"
+            | "Schreibe"
+            | "Ring"
+            | "Date"
+            | "NHC"
+            | "CP"
+    )
 }

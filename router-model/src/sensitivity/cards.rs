@@ -20,7 +20,13 @@ pub(crate) fn luhn(digits: &[u8]) -> bool {
         .enumerate()
         .map(|(i, &d)| {
             let d = u32::from(d);
-            if i % 2 == 0 { d } else if d > 4 { d * 2 - 9 } else { d * 2 }
+            if i % 2 == 0 {
+                d
+            } else if d > 4 {
+                d * 2 - 9
+            } else {
+                d * 2
+            }
         })
         .sum();
     !digits.is_empty() && sum.is_multiple_of(10)
@@ -80,7 +86,10 @@ fn at(doc: &Doc<'_>, i: usize, out: &mut Sink) -> Option<usize> {
                     }
                 }
                 // Issuer ranges change; a number that is called a card and passes the check is one.
-                None if lens.len() == 1 && doc.before(Cue::Card, first.s, 24) && plausible(doc, i, j, &lens, d).is_some() => {
+                None if lens.len() == 1
+                    && doc.before(Cue::Card, first.s, 24)
+                    && plausible(doc, i, j, &lens, d).is_some() =>
+                {
                     found = Some((j, "unknown", 0.7));
                 }
                 None => {}
@@ -105,7 +114,14 @@ fn plausible(doc: &Doc<'_>, i: usize, j: usize, lens: &[usize], d: &[u8]) -> Opt
     let other = doc.before(Cue::Order, s, 16) || doc.before(Cue::Phone, s, 12);
     let printed = match lens {
         [_] => d.len() >= 14 && !matches!(d.len(), 17 | 18),
-        [4, 4, 4, 4] | [4, 6, 5] | [4, 6, 4] | [4, 4, 4, 4, 3] | [4, 4, 5] | [6, 13] | [8, 8] | [4, 4, 4, 3] => true,
+        [4, 4, 4, 4]
+        | [4, 6, 5]
+        | [4, 6, 4]
+        | [4, 4, 4, 4, 3]
+        | [4, 4, 5]
+        | [6, 13]
+        | [8, 8]
+        | [4, 4, 4, 3] => true,
         [rest @ .., last] => {
             rest.len() <= 5 && rest.iter().all(|n| (3..=8).contains(n)) && *last >= 3
                 || lens.len() == d.len() && spaced_alone(doc, i, j)

@@ -64,11 +64,14 @@ fn in_authority(doc: &Doc<'_>, at: usize) -> bool {
 /// End of a host name with an alphabetic top-level label.
 fn domain(doc: &Doc<'_>, from: usize) -> Option<usize> {
     let window = doc.window(from, 255);
-    let len = window.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '-' || c == '_')).unwrap_or(window.len());
+    let len = window
+        .find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '-' || c == '_'))
+        .unwrap_or(window.len());
     let mut host = window[..len].trim_end_matches(['.', '-', '_']);
     // A sentence may go on without a space ("x@y.com.Then"): labels end at the last plausible one.
     while let Some((rest, last)) = host.rsplit_once('.') {
-        let fits = (2..=24).contains(&last.len()) && last.chars().all(char::is_alphabetic) && !last.contains('_');
+        let fits =
+            (2..=24).contains(&last.len()) && last.chars().all(char::is_alphabetic) && !last.contains('_');
         if fits && !rest.is_empty() && !rest.contains("..") {
             return Some(from + host.len());
         }
@@ -80,15 +83,39 @@ fn domain(doc: &Doc<'_>, from: usize) -> Option<usize> {
 /// `@name` as social networks write it.
 fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
     let prev = doc.prev(at);
-    let len = doc.b[at + 1..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let len =
+        doc.b[at + 1..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let e = at + 1 + len;
     let after = doc.at(e);
     let word = &doc.t[at + 1..e];
-    let annotation = matches!(word, "media" | "import" | "param" | "return" | "returns" | "see" | "deprecated" | "everyone" | "here" | "channel" | "Override" | "Test" | "types" | "interface" | "ref");
+    let annotation = matches!(
+        word,
+        "media"
+            | "import"
+            | "param"
+            | "return"
+            | "returns"
+            | "see"
+            | "deprecated"
+            | "everyone"
+            | "here"
+            | "channel"
+            | "Override"
+            | "Test"
+            | "types"
+            | "interface"
+            | "ref"
+    );
     let lone = word.starts_with(|c: char| c.is_ascii_uppercase())
         && doc.t[doc.line_start(at)..at].trim().is_empty()
         && doc.t[e..doc.line_end(e)].trim().is_empty();
-    let bad = lone || in_authority(doc, at) || prev.is_ascii_alphanumeric() || prev >= 0x80 || b"/@.$=%_\\`".contains(&prev) || b"/(=@\\".contains(&after) || doc.code;
+    let bad = lone
+        || in_authority(doc, at)
+        || prev.is_ascii_alphanumeric()
+        || prev >= 0x80
+        || b"/@.$=%_\\`".contains(&prev)
+        || b"/(=@\\".contains(&after)
+        || doc.code;
     (!bad && !annotation && (3..=30).contains(&len) && word.bytes().any(|b| b.is_ascii_alphabetic()))
         .then(|| Raw::new(at, e, Username, 0.7).sub("handle"))
 }
@@ -97,9 +124,14 @@ fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
 fn spelled(doc: &Doc<'_>, out: &mut Sink) {
     let lower = |w: &str, list: &[&str]| list.iter().any(|l| w.eq_ignore_ascii_case(l));
     const AT: &[&str] = &["[at]", "(at)", "{at}", "<at>", "at", "[@]", "(@)", "arroba", "_at_", "-at-"];
-    const DOT: &[&str] = &["[dot]", "(dot)", "{dot}", "<dot>", "dot", "[.]", "(.)", "punto", "punkt", "point"];
-    if memchr::memmem::find(doc.b, b"dot").is_none() && memchr::memmem::find(doc.b, b"DOT").is_none() && memchr::memmem::find(doc.b, b"[.]").is_none()
-        && memchr::memmem::find(doc.b, b"(at)").is_none() && memchr::memmem::find(doc.b, b"[at]").is_none() {
+    const DOT: &[&str] =
+        &["[dot]", "(dot)", "{dot}", "<dot>", "dot", "[.]", "(.)", "punto", "punkt", "point"];
+    if memchr::memmem::find(doc.b, b"dot").is_none()
+        && memchr::memmem::find(doc.b, b"DOT").is_none()
+        && memchr::memmem::find(doc.b, b"[.]").is_none()
+        && memchr::memmem::find(doc.b, b"(at)").is_none()
+        && memchr::memmem::find(doc.b, b"[at]").is_none()
+    {
         return;
     }
     let mut words: Vec<(usize, usize)> = Vec::new();
@@ -114,13 +146,15 @@ fn spelled(doc: &Doc<'_>, out: &mut Sink) {
         }
         let mut j = i + 1;
         let mut dots = 0;
-        while lower(text(j + 1), DOT) && text(j + 2).bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) {
+        while lower(text(j + 1), DOT) && text(j + 2).bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        {
             j += 2;
             dots += 1;
         }
         let host = text(j).trim_end_matches(['.', ',', ';']);
         let end = words.get(j).map(|w| w.0 + host.len()).unwrap_or(0);
-        let label = host.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'.').count();
+        let label =
+            host.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'.').count();
         let bracketed = !text(i).eq_ignore_ascii_case("at");
         if (dots > 0 || bracketed && host.contains('.')) && label >= 2 && end > words[i - 1].0 {
             out.push(Raw::new(words[i - 1].0, end - (host.len() - label), Email, 0.85).sub("spelled"));
@@ -132,11 +166,11 @@ fn spelled(doc: &Doc<'_>, out: &mut Sink) {
 fn pieces(word: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     let (mut s, b) = (0, word.as_bytes());
-    for i in 0..b.len() {
-        if b"[({<".contains(&b[i]) && i > s {
+    for (i, c) in b.iter().enumerate() {
+        if b"[({<".contains(c) && i > s {
             out.push((s, i));
             s = i;
-        } else if b"])}>".contains(&b[i]) {
+        } else if b"])}>".contains(c) {
             out.push((s, i + 1));
             s = i + 1;
         }
@@ -145,7 +179,10 @@ fn pieces(word: &str) -> Vec<(usize, usize)> {
         let cut = word[s..].find('=').map_or(s, |p| s + p + 1);
         out.push((if cut < b.len() { cut } else { s }, b.len()));
     }
-    if let Some(first) = out.first_mut() && let Some(p) = word[first.0..first.1].find('=') && first.0 + p + 1 < first.1 {
+    if let Some(first) = out.first_mut()
+        && let Some(p) = word[first.0..first.1].find('=')
+        && first.0 + p + 1 < first.1
+    {
         first.0 += p + 1;
     }
     out
@@ -160,7 +197,9 @@ fn url_end(doc: &Doc<'_>, from: usize) -> usize {
     while !doc.t.is_char_boundary(e) {
         e -= 1;
     }
-    while e > from && b".,;:!?'*".contains(&doc.b[e - 1]) || e > from && doc.b[e - 1] == b')' && !doc.b[from..e].contains(&b'(') {
+    while e > from && b".,;:!?'*".contains(&doc.b[e - 1])
+        || e > from && doc.b[e - 1] == b')' && !doc.b[from..e].contains(&b'(')
+    {
         e -= 1;
     }
     e
@@ -172,16 +211,20 @@ fn url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
         s -= 1;
     }
     let scheme = &doc.t[s..at].to_ascii_lowercase();
-    let web = ["http", "https", "ftp", "ftps", "ws", "wss", "sftp", "ssh", "git", "ldap"].contains(&scheme.as_str());
+    let web = ["http", "https", "ftp", "ftps", "ws", "wss", "sftp", "ssh", "git", "ldap"]
+        .contains(&scheme.as_str());
     let e = url_end(doc, at + 3);
-    if web && e > at + 6 {
+    let host = doc.window(at + 3, 12);
+    let local = ["localhost", "127.0.0.1", "0.0.0.0", "example."].iter().any(|h| host.starts_with(h));
+    if web && !local && e > at + 6 {
         out.push(Raw::new(s, e, Url, 0.6));
     }
 }
 
 fn bare_url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
     let e = url_end(doc, at);
-    if !doc.prev(at).is_ascii_alphanumeric() && doc.prev(at) != b'/' && doc.t[at..e].matches('.').count() >= 2 {
+    if !doc.prev(at).is_ascii_alphanumeric() && doc.prev(at) != b'/' && doc.t[at..e].matches('.').count() >= 2
+    {
         out.push(Raw::new(at, e, Url, 0.6));
     }
 }
@@ -193,7 +236,10 @@ fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
     body = body.trim_start_matches(' ');
     let op = body.starts_with([':', '=']) && !body.starts_with("==");
     let prose = ["is ", "name is ", "ist ", "es ", "est "].iter().find_map(|p| body.strip_prefix(p));
-    let netrc = matches!(&doc.b[cue..end], b"login" | b"user") && rest.starts_with(' ') && doc.t[..cue].trim_end().ends_with(|c: char| c.is_alphanumeric()) && doc.t.contains("machine ");
+    let netrc = matches!(&doc.b[cue..end], b"login" | b"user")
+        && rest.starts_with(' ')
+        && doc.t[..cue].trim_end().ends_with(|c: char| c.is_alphanumeric())
+        && doc.t.contains("machine ");
     if op {
         body = body.trim_start_matches(['=', ':', '>', ' ']);
     } else if let Some(p) = prose {
@@ -206,11 +252,49 @@ fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
     let len = body.find(|c: char| !(c.is_alphanumeric() || "._-@+\\".contains(c))).unwrap_or(body.len());
     let value = body[..len].trim_end_matches(['.', '-']);
     let stop = body[value.len()..].chars().next();
-    let call = matches!(stop, Some('(' | '[' | '$' | '{' | '<')) || doc.code && !quoted && matches!(stop, Some(';' | ',' | ')'));
+    let call = matches!(stop, Some('(' | '[' | '$' | '{' | '<'))
+        || doc.code && !quoted && matches!(stop, Some(';' | ',' | ')'));
     let digits = value.bytes().any(|b| b.is_ascii_digit());
-    let plain = matches!(value.to_ascii_lowercase().as_str(), "none" | "null" | "true" | "false" | "string" | "str" | "user" | "username" | "admin" | "root" | "required" | "not" | "the" | "a" | "an" | "http" | "https" | "undefined" | "req" | "self" | "this" | "name" | "id" | "nil" | "int" | "text" | "varchar" | "postgres" | "test");
+    let plain = matches!(
+        value.to_ascii_lowercase().as_str(),
+        "none"
+            | "null"
+            | "true"
+            | "false"
+            | "string"
+            | "str"
+            | "user"
+            | "username"
+            | "admin"
+            | "root"
+            | "required"
+            | "not"
+            | "the"
+            | "a"
+            | "an"
+            | "http"
+            | "https"
+            | "undefined"
+            | "req"
+            | "self"
+            | "this"
+            | "name"
+            | "id"
+            | "nil"
+            | "int"
+            | "text"
+            | "varchar"
+            | "postgres"
+            | "test"
+    );
     let s = end + (body.as_ptr() as usize - rest.as_ptr() as usize);
-    if !call && !plain && (3..=40).contains(&value.chars().count()) && !value.contains('@') && (op || quoted || digits) && value.bytes().any(|b| b.is_ascii_alphabetic()) {
+    if !call
+        && !plain
+        && (3..=40).contains(&value.chars().count())
+        && !value.contains('@')
+        && (op || quoted || digits)
+        && value.bytes().any(|b| b.is_ascii_alphabetic())
+    {
         out.push(Raw::new(s, s + value.len(), Username, if digits || op { 0.7 } else { 0.5 }));
     }
 }

@@ -12,16 +12,113 @@ use super::cues::Cue;
 use super::doc::{Doc, Gap, Sink};
 
 const MONTHS: &[&str] = &[
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
-    "december", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "januar",
-    "februar", "märz", "mai", "juni", "juli", "oktober", "dezember", "jänner", "enero", "febrero", "marzo", "abril",
-    "mayo", "junio", "julio", "agosto", "septiembre", "setiembre", "octubre", "noviembre", "diciembre", "janvier",
-    "février", "mars", "avril", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre", "gennaio",
-    "febbraio", "aprile", "maggio", "giugno", "luglio", "settembre", "ottobre", "dicembre", "januari", "februari",
-    "maart", "mei", "augustus", "december", "janeiro", "fevereiro", "março", "maio", "junho", "julho", "setembro",
-    "outubro", "novembro", "dezembro", "stycznia", "lutego", "marca", "kwietnia", "maja", "czerwca", "lipca",
-    "sierpnia", "września", "października", "listopada", "grudnia", "augusti", "октября", "января", "февраля",
-    "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "ноября", "декабря",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "jan",
+    "feb",
+    "mar",
+    "apr",
+    "jun",
+    "jul",
+    "aug",
+    "sep",
+    "sept",
+    "oct",
+    "nov",
+    "dec",
+    "januar",
+    "februar",
+    "märz",
+    "mai",
+    "juni",
+    "juli",
+    "oktober",
+    "dezember",
+    "jänner",
+    "enero",
+    "febrero",
+    "marzo",
+    "abril",
+    "mayo",
+    "junio",
+    "julio",
+    "agosto",
+    "septiembre",
+    "setiembre",
+    "octubre",
+    "noviembre",
+    "diciembre",
+    "janvier",
+    "février",
+    "mars",
+    "avril",
+    "juin",
+    "juillet",
+    "août",
+    "septembre",
+    "octobre",
+    "novembre",
+    "décembre",
+    "gennaio",
+    "febbraio",
+    "aprile",
+    "maggio",
+    "giugno",
+    "luglio",
+    "settembre",
+    "ottobre",
+    "dicembre",
+    "januari",
+    "februari",
+    "maart",
+    "mei",
+    "augustus",
+    "december",
+    "janeiro",
+    "fevereiro",
+    "março",
+    "maio",
+    "junho",
+    "julho",
+    "setembro",
+    "outubro",
+    "novembro",
+    "dezembro",
+    "stycznia",
+    "lutego",
+    "marca",
+    "kwietnia",
+    "maja",
+    "czerwca",
+    "lipca",
+    "sierpnia",
+    "września",
+    "października",
+    "listopada",
+    "grudnia",
+    "augusti",
+    "октября",
+    "января",
+    "февраля",
+    "марта",
+    "апреля",
+    "мая",
+    "июня",
+    "июля",
+    "августа",
+    "сентября",
+    "ноября",
+    "декабря",
 ];
 
 #[derive(Debug)]
@@ -36,7 +133,9 @@ impl Dates {
             unit: Regex::new(
                 r"\A(?i:[ -]?(?:years?|yrs?|yr|y)[ -](?:old|of age)|[ -]?y/?o\b|[ -]?y\.o\.|[ -]?year-old|[ -]Jahre alt|[ -]?jährige?[rsn]?\b|[ -]años de edad| años| ans\b| anni\b| anos\b| jaar\b| lat\b| let\b| år\b| años y \d+ meses| лет\b)",
             )?,
-            duration: Regex::new(r"\A(?i: de (?:evolución|seguimiento|duración|antigüedad|experien|tratamiento|supervivencia)| después| más tarde| antes| atrás| d'expérience| later| ago| di esperienza)")?,
+            duration: Regex::new(
+                r"\A(?i: de (?:evolución|seguimiento|duración|antigüedad|experien|tratamiento|supervivencia)| después| más tarde| antes| atrás| d'expérience| later| ago| di esperienza)",
+            )?,
         })
     }
 
@@ -50,7 +149,9 @@ impl Dates {
                 if doc.before(Cue::Version, s, 10) {
                     continue;
                 }
-                let born = doc.cues.before(Cue::Dob, s).is_some_and(|end| s - end <= 32 && !doc.t[end..s].bytes().any(|b| b.is_ascii_digit() || b == b'\n'));
+                let born = doc.cues.before(Cue::Dob, s).is_some_and(|end| {
+                    s - end <= 32 && !doc.t[end..s].bytes().any(|b| b.is_ascii_digit() || b == b'\n')
+                });
                 out.push(Raw::new(s, e, if born { DateOfBirth } else { Date }, if born { 0.9 } else { 0.5 }));
                 done = e;
             } else if let Some((s, e)) = self.age(doc, i) {
@@ -76,17 +177,26 @@ impl Dates {
         }
         if let Some(m) = self.unit.find(rest) {
             let explicit = rest[..m.end()].to_ascii_lowercase();
-            let vague = [" años", " ans", " anni", " anos", " jaar", " lat", " let", " år", " лет"].contains(&explicit.as_str());
+            let vague = [" años", " ans", " anni", " anos", " jaar", " lat", " let", " år", " лет"]
+                .contains(&explicit.as_str());
             let back = doc.lookback(tok.s, 10);
-            let led = [" de ", ": ", " di ", ", ", "(", " von ", " van "].iter().any(|p| back.ends_with(p)) || doc.before(Cue::Age, tok.s, 6);
-            let lasting = self.duration.is_match(&rest[m.end()..]) || ["hace ", "durante ", "desde hace ", "il y a "].iter().any(|p| back.ends_with(p));
+            let led = [" de ", ": ", " di ", ", ", "(", " von ", " van "].iter().any(|p| back.ends_with(p))
+                || doc.before(Cue::Age, tok.s, 6);
+            let lasting = self.duration.is_match(&rest[m.end()..])
+                || ["hace ", "durante ", "desde hace ", "il y a "].iter().any(|p| back.ends_with(p));
             return (!lasting && (!vague || led)).then_some((tok.s, tok.s + n + m.end()));
         }
         let end = doc.cues.before(Cue::Age, tok.s)?;
         let between = doc.t.get(end..tok.s)?;
-        let direct = between.len() <= 8 && between.bytes().all(|b| b" :=\"'".contains(&b)) && !between.is_empty() || [" of ", " is ", " at "].contains(&between);
-        (tok.digits && direct && !matches!(doc.at(tok.e), b'.' | b'%')).then_some((tok.s, tok.e))
-            .or_else(|| (tok.digits && direct && doc.at(tok.e) == b'.' && !doc.at(tok.e + 1).is_ascii_digit()).then_some((tok.s, tok.e)))
+        let direct =
+            between.len() <= 8 && between.bytes().all(|b| b" :=\"'".contains(&b)) && !between.is_empty()
+                || [" of ", " is ", " at "].contains(&between);
+        (tok.digits && direct && !matches!(doc.at(tok.e), b'.' | b'%')).then_some((tok.s, tok.e)).or_else(
+            || {
+                (tok.digits && direct && doc.at(tok.e) == b'.' && !doc.at(tok.e + 1).is_ascii_digit())
+                    .then_some((tok.s, tok.e))
+            },
+        )
     }
 }
 
@@ -105,7 +215,13 @@ fn numeric(doc: &Doc<'_>, i: usize) -> Option<(usize, usize)> {
     let same = doc.gap(i + 1) == g && matches!(g, Gap::Dash | Gap::Dot | Gap::Slash);
     let tail = doc.bytes(toks[2]).iter().take_while(|b| b.is_ascii_digit()).count();
     let iso_time = doc.bytes(toks[2]).get(2) == Some(&b'T');
-    if !same || inner || !toks[0].digits || !toks[1].digits || !(toks[2].digits || iso_time) || doc.prev(toks[0].s) == b'$' {
+    if !same
+        || inner
+        || !toks[0].digits
+        || !toks[1].digits
+        || !(toks[2].digits || iso_time)
+        || doc.prev(toks[0].s) == b'$'
+    {
         return None;
     }
     let (a, b, c) = (value(doc, i), value(doc, i + 1), value(doc, i + 2));
@@ -114,10 +230,15 @@ fn numeric(doc: &Doc<'_>, i: usize) -> Option<(usize, usize)> {
     let ok = match (toks[0].len(), toks[1].len(), tail) {
         (4, 1 | 2, 1 | 2) => year(a) && day(c, b),
         (1 | 2, 1 | 2, 4) => year(c) && (day(a, b) || day(b, a)),
-        (1 | 2, 1 | 2, 2) => (day(a, b) || day(b, a)) && (g == Gap::Slash || g == Gap::Dot && toks[0].len() == 2 && toks[1].len() == 2),
+        (1 | 2, 1 | 2, 2) => {
+            (day(a, b) || day(b, a))
+                && (g == Gap::Slash || g == Gap::Dot && toks[0].len() == 2 && toks[1].len() == 2)
+        }
         _ => false,
     };
-    let longer = matches!(doc.gap(last), Gap::Dot | Gap::Dash | Gap::Slash) && doc.toks[last].e + 1 == doc.toks[last + 1].s && doc.at(toks[2].e) == doc.at(toks[0].e);
+    let longer = matches!(doc.gap(last), Gap::Dot | Gap::Dash | Gap::Slash)
+        && doc.toks[last].e + 1 == doc.toks[last + 1].s
+        && doc.at(toks[2].e) == doc.at(toks[0].e);
     let end = toks[2].s + tail;
     (ok && !longer).then(|| (toks[0].s, time(doc, end)))
 }
@@ -156,14 +277,19 @@ fn worded(doc: &Doc<'_>, i: usize) -> Option<(usize, usize)> {
 
 fn month(word: &str) -> bool {
     let lower = word.to_lowercase();
-    word.len() >= 3 && MONTHS.contains(&lower.as_str()) && (word != "may" && word != "mar" && word != "mars" && word != "march")
+    word.len() >= 3
+        && MONTHS.contains(&lower.as_str())
+        && (word != "may" && word != "mar" && word != "mars" && word != "march")
 }
 
 /// Extends over `T10:11:12Z` or ` 10:11:12`.
 fn time(doc: &Doc<'_>, e: usize) -> usize {
     let rest = doc.window(e, 32);
     let b = rest.as_bytes();
-    if !matches!(b.first(), Some(b' ' | b'T')) || b.get(3) != Some(&b':') || !b[1..3].iter().all(u8::is_ascii_digit) {
+    if !matches!(b.first(), Some(b' ' | b'T'))
+        || b.get(3) != Some(&b':')
+        || !b[1..3].iter().all(u8::is_ascii_digit)
+    {
         return e;
     }
     e + 1 + rest[1..].bytes().take_while(|c| c.is_ascii_digit() || b":.Z+".contains(c)).count()
@@ -176,7 +302,29 @@ fn gender(doc: &Doc<'_>, end: usize, out: &mut Sink) {
     let body = body.trim_start_matches(['"', '\'', ' ']);
     let len = body.find(|c: char| !c.is_alphabetic()).unwrap_or(body.len());
     let word = body[..len].to_lowercase();
-    let known = ["m", "f", "h", "w", "v", "male", "female", "man", "woman", "hombre", "mujer", "varón", "männlich", "weiblich", "homme", "femme", "masculino", "femenino", "feminino", "maschio", "femmina"];
+    let known = [
+        "m",
+        "f",
+        "h",
+        "w",
+        "v",
+        "male",
+        "female",
+        "man",
+        "woman",
+        "hombre",
+        "mujer",
+        "varón",
+        "männlich",
+        "weiblich",
+        "homme",
+        "femme",
+        "masculino",
+        "femenino",
+        "feminino",
+        "maschio",
+        "femmina",
+    ];
     if known.contains(&word.as_str()) {
         let s = end + rest.len() - body.len();
         out.push(Raw::new(s, s + len, Gender, 0.7));

@@ -18,9 +18,7 @@ const HEX_MIN: usize = 24;
 /// The text with its inline encodings undone; `None` when it holds none.
 pub(crate) fn inline(text: &str) -> Option<View<'static>> {
     let b = text.as_bytes();
-    if memchr::memchr3(b'%', b'&', b'\\', b).is_none() {
-        return None;
-    }
+    memchr::memchr3(b'%', b'&', b'\\', b)?;
     let mut out = Builder::with_capacity(text.len());
     let (mut at, mut copied, mut changed) = (0, 0, false);
     let mut plain = String::new();
@@ -85,10 +83,14 @@ fn entity(text: &str, at: usize, out: &mut String) -> usize {
         "hyphen" | "dash" => Some('-'),
         "equals" => Some('='),
         "sol" => Some('/'),
-        _ => name.strip_prefix('#').and_then(|n| match n.strip_prefix(['x', 'X']) {
-            Some(h) => u32::from_str_radix(h, 16).ok(),
-            None => n.parse().ok(),
-        }).and_then(char::from_u32).filter(|c| !c.is_control()),
+        _ => name
+            .strip_prefix('#')
+            .and_then(|n| match n.strip_prefix(['x', 'X']) {
+                Some(h) => u32::from_str_radix(h, 16).ok(),
+                None => n.parse().ok(),
+            })
+            .and_then(char::from_u32)
+            .filter(|c| !c.is_control()),
     };
     match c {
         Some(c) => {
@@ -138,7 +140,10 @@ pub(crate) fn blobs(text: &str, mut each: impl FnMut(usize, usize, &str)) {
         let token = &b[s..body];
         // The three parts of a JSON web token are read by their own recogniser.
         let dotted = b.get(at) == Some(&b'.') || s > 0 && b[s - 1] == b'.';
-        let bytes = if token.len() >= HEX_MIN && token.iter().all(u8::is_ascii_hexdigit) && token.len().is_multiple_of(2) {
+        let bytes = if token.len() >= HEX_MIN
+            && token.iter().all(u8::is_ascii_hexdigit)
+            && token.len().is_multiple_of(2)
+        {
             from_hex(token)
         } else if token.len() >= BASE64_MIN && !(dotted && token.starts_with(b"eyJ")) {
             from_base64(token)

@@ -147,7 +147,8 @@ impl<'a> Doc<'a> {
 
     /// Start of the line that `at` is on.
     pub(crate) fn line_start(&self, at: usize) -> usize {
-        memchr::memrchr(b'\n', &self.b[at.saturating_sub(2000)..at]).map_or(at.saturating_sub(2000), |p| at.saturating_sub(2000) + p + 1)
+        memchr::memrchr(b'\n', &self.b[at.saturating_sub(2000)..at])
+            .map_or(at.saturating_sub(2000), |p| at.saturating_sub(2000) + p + 1)
     }
 
     /// End of the line that `at` is on.
@@ -191,7 +192,11 @@ fn tokens(b: &[u8]) -> Vec<Tok> {
 fn extension(tok: &[u8]) -> Option<usize> {
     let x = memchr::memchr(b'x', tok)?;
     let digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
-    ((2..=12).contains(&x) && (1..=6).contains(&(tok.len() - x - 1)) && digits(&tok[..x]) && digits(&tok[x + 1..])).then_some(x)
+    ((2..=12).contains(&x)
+        && (1..=6).contains(&(tok.len() - x - 1))
+        && digits(&tok[..x])
+        && digits(&tok[x + 1..]))
+    .then_some(x)
 }
 
 fn gap_of(g: &[u8]) -> Gap {

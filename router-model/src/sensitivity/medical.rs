@@ -15,7 +15,9 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
     for i in 0..doc.toks.len() {
         let tok = doc.toks[i];
         let b = doc.bytes(tok);
-        if tok.digits && let Some(raw) = ten_digits(doc, i) {
+        if tok.digits
+            && let Some(raw) = ten_digits(doc, i)
+        {
             out.push(raw);
         } else if b.len() == 9 && form(b, b"AA9999999") && dea(b) {
             let cue = doc.around(Cue::Dea, tok.s, tok.e, 40, 10);
@@ -36,7 +38,13 @@ fn ten_digits(doc: &Doc<'_>, i: usize) -> Option<Raw> {
         && [3, 3, 4].iter().zip(&doc.toks[i..]).all(|(n, t)| t.len() == *n && t.digits)
         && doc.gap(i) != Gap::No
         && doc.gap(i + 1) != Gap::No;
-    let j = if tok.len() == 10 { i } else if three { i + 2 } else { return None };
+    let j = if tok.len() == 10 {
+        i
+    } else if three {
+        i + 2
+    } else {
+        return None;
+    };
     let (s, e) = (tok.s, doc.toks[j].e);
     let d = doc.digits(i, j);
     if doc.around(Cue::Nhs, s, e, 40, 10) && nhs(d.get()) {
@@ -86,18 +94,25 @@ fn by_name(doc: &Doc<'_>, i: usize) -> Option<Raw> {
     .filter_map(|(c, sub)| doc.cues.before(*c, tok.s).map(|end| (*sub, end)))
     .max_by_key(|(_, end)| *end)?;
     let between = doc.t.get(end..tok.s)?;
-    if between.len() > 24 || between.contains(['\n', ',', ';', '@', '$']) || between.bytes().any(|b| b.is_ascii_digit()) {
+    if between.len() > 24
+        || between.contains(['\n', ',', ';', '@', '$'])
+        || between.bytes().any(|b| b.is_ascii_digit())
+    {
         return None;
     }
     // Letters directly before the token belong to it ("BB-6514795").
-    let lead = between.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '/').next().unwrap_or("");
+    let lead =
+        between.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '/').next().unwrap_or("");
     let lead = if lead.starts_with(['-', '/']) { "" } else { lead };
     let words = between[..between.len() - lead.len()].bytes().filter(u8::is_ascii_alphabetic).count();
     if words > 12 || lead.len() > 5 {
         return None;
     }
     let mut last = i;
-    while matches!(doc.gap(last), Gap::Space | Gap::Dash | Gap::Dot | Gap::Slash) && last - i < 5 && doc.toks[last + 1].digits {
+    while matches!(doc.gap(last), Gap::Space | Gap::Dash | Gap::Dot | Gap::Slash)
+        && last - i < 5
+        && doc.toks[last + 1].digits
+    {
         last += 1;
     }
     let e = doc.toks[last].e;

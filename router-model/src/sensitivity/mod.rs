@@ -156,7 +156,14 @@ impl Raw {
     }
 
     pub(crate) fn secret(s: usize, e: usize, sub: &'static str, score: f32) -> Self {
-        Self { s, e, kind: EntityKind::Secret, sub: Some(Cow::Borrowed(sub)), score, source: FindingSource::Secret }
+        Self {
+            s,
+            e,
+            kind: EntityKind::Secret,
+            sub: Some(Cow::Borrowed(sub)),
+            score,
+            source: FindingSource::Secret,
+        }
     }
 }
 
@@ -293,6 +300,13 @@ fn locate(text: &str, raws: Vec<Raw>) -> Vec<LocalFinding> {
         if points.is_empty() { byte } else { at.binary_search(&byte).map_or(byte, |i| points[i]) }
     };
     raws.into_iter()
-        .map(|r| LocalFinding { start: point(r.s), end: point(r.e), kind: r.kind, subtype: r.sub, score: r.score, source: r.source })
+        .map(|r| LocalFinding {
+            start: point(r.s),
+            end: point(r.e),
+            kind: r.kind,
+            subtype: r.sub,
+            score: r.score,
+            source: r.source,
+        })
         .collect()
 }

@@ -38,7 +38,9 @@ fn v4(doc: &Doc<'_>, i: usize) -> Option<Raw> {
     let toks = doc.toks.get(i..i + 4)?;
     let (s, e) = (toks[0].s, toks[3].e);
     let dotted = (i..i + 3).all(|k| doc.gap(k) == Gap::Dot) && toks.iter().all(|t| t.digits);
-    let inner = doc.prev(s) == b'.' || doc.at(e) == b'.' && doc.at(e + 1).is_ascii_alphanumeric() || b"-_".contains(&doc.prev(s));
+    let inner = doc.prev(s) == b'.'
+        || doc.at(e) == b'.' && doc.at(e + 1).is_ascii_alphanumeric()
+        || b"-_".contains(&doc.prev(s));
     if !dotted || inner {
         return None;
     }
@@ -47,7 +49,20 @@ fn v4(doc: &Doc<'_>, i: usize) -> Option<Raw> {
     let dull = ip.is_loopback() || ip.is_unspecified() || ip.is_broadcast() || o[0] == 255 || o[0] == 0;
     let version = doc.before(Cue::Version, s, 20) || doc.lookback(s, 2).ends_with(" v");
     let code = o[3] == 0 && !doc.lookback(e, 0).contains('/') && doc.at(e) != b'/';
-    (!dull && !version).then(|| Raw::new(s, e, IpAddress, if ip.is_private() { 0.75 } else if code { 0.7 } else { 0.9 }))
+    (!dull && !version).then(|| {
+        Raw::new(
+            s,
+            e,
+            IpAddress,
+            if ip.is_private() {
+                0.75
+            } else if code {
+                0.7
+            } else {
+                0.9
+            },
+        )
+    })
 }
 
 /// An IPv6 or MAC address around a colon; where the run of hexadecimal digits and colons ends.
@@ -65,7 +80,8 @@ fn colons(doc: &Doc<'_>, at: usize, out: &mut Sink) -> usize {
         e -= 1;
     }
     let text = &doc.t[s..e];
-    let alone = !doc.prev(s).is_ascii_alphanumeric() && !doc.at(e).is_ascii_alphanumeric() && doc.prev(s) < 0x80;
+    let alone =
+        !doc.prev(s).is_ascii_alphanumeric() && !doc.at(e).is_ascii_alphanumeric() && doc.prev(s) < 0x80;
     if !alone || text.len() < 5 {
         return e.max(at + 1);
     }
@@ -74,7 +90,9 @@ fn colons(doc: &Doc<'_>, at: usize, out: &mut Sink) -> usize {
         if varied(text) {
             out.push(Raw::new(s, e, MacAddress, 0.95));
         }
-    } else if pairs.len() >= 3 && let Ok(ip) = text.parse::<Ipv6Addr>() {
+    } else if pairs.len() >= 3
+        && let Ok(ip) = text.parse::<Ipv6Addr>()
+    {
         let groups = pairs.iter().filter(|p| !p.is_empty()).count();
         let digit = text.bytes().any(|b| b.is_ascii_digit());
         if !ip.is_loopback() && !ip.is_unspecified() && digit && (groups >= 3 || text.len() >= 8) {
@@ -115,11 +133,22 @@ fn dashes(doc: &Doc<'_>, i: usize, out: &mut Sink) {
     }
     let len = groups * width + groups - 1;
     let Some(b) = doc.b.get(s..s + len) else { return };
-    let fits = b.iter().enumerate().all(|(k, c)| if k % (width + 1) == width { *c == sep } else { c.is_ascii_hexdigit() });
-    let alone = !doc.prev(s).is_ascii_alphanumeric() && doc.prev(s) != sep && !doc.at(s + len).is_ascii_alphanumeric() && doc.at(s + len) != sep;
+    let fits = b
+        .iter()
+        .enumerate()
+        .all(|(k, c)| if k % (width + 1) == width { *c == sep } else { c.is_ascii_hexdigit() });
+    let alone = !doc.prev(s).is_ascii_alphanumeric()
+        && doc.prev(s) != sep
+        && !doc.at(s + len).is_ascii_alphanumeric()
+        && doc.at(s + len) != sep;
     let letters = b.iter().any(u8::is_ascii_alphabetic);
     let fresh = !out.last().is_some_and(|r| r.kind == MacAddress && r.s == s);
-    if fits && alone && fresh && varied(&doc.t[s..s + len]) && (letters || doc.lookback(s, 20).to_ascii_lowercase().contains("mac")) {
+    if fits
+        && alone
+        && fresh
+        && varied(&doc.t[s..s + len])
+        && (letters || doc.lookback(s, 20).to_ascii_lowercase().contains("mac"))
+    {
         out.push(Raw::new(s, s + len, MacAddress, 0.9));
     }
 }

@@ -43,7 +43,8 @@ impl Persons {
     fn push(doc: &Doc<'_>, s: usize, len: usize, score: f32, out: &mut Sink) {
         let name = trim(&doc.t[s..s + len]);
         let after = doc.window(s + name.len(), 2);
-        let cut = after.starts_with(['(', '_', '@', '/', '=']) || after.starts_with('.') && after[1..].starts_with(char::is_alphanumeric);
+        let cut = after.starts_with(['(', '_', '@', '/', '='])
+            || after.starts_with('.') && after[1..].starts_with(char::is_alphanumeric);
         if name.chars().count() >= 2 && !common(name) && !cut {
             out.push(Raw::new(s, s + name.len(), Person, score));
         }
@@ -52,17 +53,45 @@ impl Persons {
     fn cued(&self, doc: &Doc<'_>, s: usize, end: usize, out: &mut Sink) {
         let cue = doc.t[s..end].to_lowercase();
         let rest = doc.window(end, 100);
-        let prose = matches!(cue.as_str(), "my name is" | "my name's" | "i am" | "i'm" | "name is" | "mein name ist" | "ich heiße" | "ich bin" | "me llamo" | "mi nombre es" | "soy" | "je m'appelle" | "je suis" | "mi chiamo" | "mon nom est" | "meu nome é" | "me chamo" | "mijn naam is" | "ik ben" | "nazywam się" | "mam na imię" | "jag heter" | "jeg hedder" | "jeg heter" | "nimeni on" | "manager is" | "boss is");
+        let prose = matches!(
+            cue.as_str(),
+            "my name is"
+                | "my name's"
+                | "i am"
+                | "i'm"
+                | "name is"
+                | "mein name ist"
+                | "ich heiße"
+                | "ich bin"
+                | "me llamo"
+                | "mi nombre es"
+                | "soy"
+                | "je m'appelle"
+                | "je suis"
+                | "mi chiamo"
+                | "mon nom est"
+                | "meu nome é"
+                | "me chamo"
+                | "mijn naam is"
+                | "ik ben"
+                | "nazywam się"
+                | "mam na imię"
+                | "jag heter"
+                | "jeg hedder"
+                | "jeg heter"
+                | "nimeni on"
+                | "manager is"
+                | "boss is"
+        );
         if let Some(m) = self.field.find(rest) {
             let code = doc.code && !rest[..m.end()].contains(['"', '\'']) && !rest[..m.end()].contains(':');
             if prose || code || identifier_tail(doc, s, end) {
                 return;
             }
             let body = &rest[m.end()..];
-            let generic = matches!(cue.as_str(), "name" | "client" | "sender" | "author" | "customer" | "nome" | "nom" | "nombre" | "naam");
             if let Some(n) = self.name.find(body) {
                 let words = trim(n.as_str()).split(' ').count();
-                if words >= 2 || !(generic && doc.code) && !doc.code {
+                if words >= 2 || !doc.code {
                     Self::push(doc, end + m.end(), n.end(), if words >= 2 { 0.8 } else { 0.6 }, out);
                 }
             }
@@ -81,10 +110,20 @@ impl Persons {
             Some(n) if words >= 2 && cue == "name" && body[n.end()..].starts_with(',') => {
                 Self::push(doc, at, n.end(), 0.7, out);
             }
-            Some(n) if words >= 2 && !prose && !matches!(cue.as_str(), "name" | "client" | "nom" | "nome" | "author" | "employer name") => {
+            Some(n)
+                if words >= 2
+                    && !prose
+                    && !matches!(
+                        cue.as_str(),
+                        "name" | "client" | "nom" | "nome" | "author" | "employer name"
+                    ) =>
+            {
                 Self::push(doc, at, n.end(), 0.6, out);
             }
-            None if prose && !verb && let Some(n) = self.lower.find(body) => {
+            None if prose
+                && !verb
+                && let Some(n) = self.lower.find(body) =>
+            {
                 let len = n.as_str().trim_end_matches(['.', ',', '\n']).trim_end_matches(" and ").len();
                 Self::push(doc, at, len, 0.55, out);
             }
@@ -106,13 +145,19 @@ impl Persons {
         let mut at = clause.len();
         for word in clause.rsplit(' ') {
             let start = word.as_ptr() as usize - clause.as_ptr() as usize;
-            if !word.starts_with(char::is_uppercase) || common(word) || word.bytes().any(|b| b.is_ascii_digit()) {
+            if !word.starts_with(char::is_uppercase)
+                || common(word)
+                || word.bytes().any(|b| b.is_ascii_digit())
+            {
                 break;
             }
             at = start;
         }
         let name = &clause[at..];
-        if name.contains(' ') && let Some(m) = self.name.find(name) && m.end() == name.len() {
+        if name.contains(' ')
+            && let Some(m) = self.name.find(name)
+            && m.end() == name.len()
+        {
             Self::push(doc, base + from + at, name.len(), 0.7, out);
         }
     }
@@ -121,8 +166,47 @@ impl Persons {
         let cue = &doc.t[s..end];
         let lower = cue.to_lowercase();
         let rest = doc.window(end, 100);
-        let closing = matches!(lower.as_str(), "best regards" | "kind regards" | "regards" | "sincerely" | "yours sincerely" | "yours truly" | "yours" | "best" | "cheers" | "mit freundlichen grüßen" | "viele grüße" | "cordialement" | "atentamente" | "un saludo" | "saludos" | "cordiali saluti" | "met vriendelijke groet" | "pozdrawiam" | "mvh");
-        let greeting = matches!(lower.as_str(), "dear" | "hello" | "hi" | "hallo" | "hej" | "bonjour" | "hola" | "liebe" | "lieber" | "cher" | "chère" | "caro" | "cara" | "querido" | "querida" | "beste");
+        let closing = matches!(
+            lower.as_str(),
+            "best regards"
+                | "kind regards"
+                | "regards"
+                | "sincerely"
+                | "yours sincerely"
+                | "yours truly"
+                | "yours"
+                | "best"
+                | "cheers"
+                | "mit freundlichen grüßen"
+                | "viele grüße"
+                | "cordialement"
+                | "atentamente"
+                | "un saludo"
+                | "saludos"
+                | "cordiali saluti"
+                | "met vriendelijke groet"
+                | "pozdrawiam"
+                | "mvh"
+        );
+        let greeting = matches!(
+            lower.as_str(),
+            "dear"
+                | "hello"
+                | "hi"
+                | "hallo"
+                | "hej"
+                | "bonjour"
+                | "hola"
+                | "liebe"
+                | "lieber"
+                | "cher"
+                | "chère"
+                | "caro"
+                | "cara"
+                | "querido"
+                | "querida"
+                | "beste"
+        );
         if !cue.starts_with(char::is_uppercase) && !matches!(lower.as_str(), "dr" | "pani") {
             return;
         }
@@ -136,7 +220,9 @@ impl Persons {
                     if matches!(stop, None | Some('\n' | '.' | ',' | ' ' | '\r')) {
                         Self::push(doc, at, n.end(), 0.7, out);
                     }
-                } else if lower.ends_with("regards") && let Some(n) = self.lower.find(body) {
+                } else if lower.ends_with("regards")
+                    && let Some(n) = self.lower.find(body)
+                {
                     Self::push(doc, at, n.as_str().trim_end_matches(['.', ',', '\n']).len(), 0.5, out);
                 }
             }
@@ -150,7 +236,10 @@ impl Persons {
         if let Some(n) = self.name.find(body) {
             let stop = body[n.end()..].chars().next();
             let words = trim(n.as_str()).split(' ').count();
-            if greeting && !matches!(stop, None | Some(',' | '!' | '\n' | ':')) && words < 2 || lower == "pan" && (cue == "PAN" || words < 2) || lower == "don" && words < 2 {
+            if greeting && !matches!(stop, None | Some(',' | '!' | '\n' | ':')) && words < 2
+                || lower == "pan" && (cue == "PAN" || words < 2)
+                || lower == "don" && words < 2
+            {
                 return;
             }
             Self::push(doc, end + gap.len(), n.end(), if greeting { 0.6 } else { 0.75 }, out);
@@ -162,9 +251,18 @@ impl Persons {
 fn identifier_tail(doc: &Doc<'_>, s: usize, end: usize) -> bool {
     let next = doc.at(end);
     let prev = doc.prev(s);
-    next.is_ascii_alphanumeric() || next == b'_' || next == b'-' || next == b'.' && doc.at(end + 1).is_ascii_alphabetic()
+    next.is_ascii_alphanumeric()
+        || next == b'_'
+        || next == b'-'
+        || next == b'.' && doc.at(end + 1).is_ascii_alphabetic()
         || b".$-/".contains(&prev)
-        || prev == b'_' && !["full", "first", "last", "customer", "patient", "user", "contact", "person", "employee", "display"].iter().any(|w| doc.lookback(s, 10).to_ascii_lowercase().ends_with(&format!("{w}_")))
+        || prev == b'_'
+            && ![
+                "full", "first", "last", "customer", "patient", "user", "contact", "person", "employee",
+                "display",
+            ]
+            .iter()
+            .any(|w| doc.lookback(s, 10).to_ascii_lowercase().ends_with(&format!("{w}_")))
 }
 
 /// Cuts words that follow a name in a row of capitals.
@@ -172,21 +270,59 @@ fn trim(name: &str) -> &str {
     let mut end = name.len();
     for (i, word) in name.split(' ').enumerate() {
         let at = word.as_ptr() as usize - name.as_ptr() as usize;
-        if i > 0 && matches!(word, "DOB" | "MRN" | "SSN" | "DNI" | "Please" | "Write" | "The" | "Dr" | "Dr." | "Tel" | "Phone" | "Email" | "Account" | "NHS" | "NI" | "IBAN" | "I" | "Subject" | "From" | "To" | "Date" | "NºCol" | "Col" | "CP") {
+        if i > 0
+            && matches!(
+                word,
+                "DOB"
+                    | "MRN"
+                    | "SSN"
+                    | "DNI"
+                    | "Please"
+                    | "Write"
+                    | "The"
+                    | "Dr"
+                    | "Dr."
+                    | "Tel"
+                    | "Phone"
+                    | "Email"
+                    | "Account"
+                    | "NHS"
+                    | "NI"
+                    | "IBAN"
+                    | "I"
+                    | "Subject"
+                    | "From"
+                    | "To"
+                    | "Date"
+                    | "NºCol"
+                    | "Col"
+                    | "CP"
+            )
+        {
             end = at;
             break;
         }
     }
     // "Lagares C/ Mayor": a lone capital at the end belongs to what follows.
     let mut name = &name[..end];
-    if let Some((rest, last)) = name.rsplit_once(' ') && last.chars().count() == 1 {
+    if let Some((rest, last)) = name.rsplit_once(' ')
+        && last.chars().count() == 1
+    {
         name = rest;
     }
     name.trim_end_matches([' ', '.', '-', '\''])
 }
 
 /// Words that stand where a name could, and are none.
+const COMMON: &str = "the a an this that all everyone team there sir madam sirs not new your our my we it is in for \
+    and customer user users hiring support none null true false string test unknown world god no \
+    yes name id service account what how can please if when to from of on i you he she they friends \
+    folks guys colleagues editor recruiter committee professor doctor happy sure sorry as at with \
+    by value type first last full given surname number email address date mujer varón niña niño \
+    hombre paciente se dr dra lactante refiere prof mr mrs ms";
+
+/// Whether a candidate begins with such a word.
 fn common(name: &str) -> bool {
     let first = name.split(' ').next().unwrap_or("").to_lowercase();
-    ["the", "a", "an", "this", "that", "all", "everyone", "team", "there", "sir", "madam", "sirs", "not", "new", "your", "our", "my", "we", "it", "is", "in", "for", "and", "customer", "user", "users", "hiring", "support", "none", "null", "true", "false", "string", "test", "unknown", "world", "god", "no", "yes", "name", "id", "service", "account", "what", "how", "can", "please", "if", "when", "to", "from", "of", "on", "i", "you", "he", "she", "they", "friends", "folks", "guys", "colleagues", "editor", "recruiter", "committee", "professor", "doctor", "happy", "sure", "sorry", "as", "at", "with", "by", "value", "type", "first", "last", "full", "given", "surname", "number", "email", "address", "date", "mujer", "varón", "niña", "niño", "hombre", "paciente", "se", "dr", "dra", "lactante", "refiere", "prof", "mr", "mrs", "ms"].contains(&first.as_str())
+    COMMON.split(' ').any(|w| w == first)
 }

@@ -11,8 +11,8 @@ use super::doc::{Doc, Gap, Sink};
 
 /// Two-digit country codes (ITU-T E.164); 1 and 7 are the one-digit ones, all others have three digits.
 const TWO: &[u32] = &[
-    20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56, 57, 58, 60, 61,
-    62, 63, 64, 65, 66, 81, 82, 84, 86, 90, 91, 92, 93, 94, 95, 98,
+    20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56, 57, 58,
+    60, 61, 62, 63, 64, 65, 66, 81, 82, 84, 86, 90, 91, 92, 93, 94, 95, 98,
 ];
 
 pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
@@ -100,7 +100,16 @@ fn start(doc: &Doc<'_>, i: usize) -> Option<(usize, bool)> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call site; the values are all derived from the same run")]
-fn judge(doc: &Doc<'_>, i: usize, j: usize, s: usize, plus: bool, cue: bool, lens: &[usize], d: &[u8]) -> Option<f32> {
+fn judge(
+    doc: &Doc<'_>,
+    i: usize,
+    j: usize,
+    s: usize,
+    plus: bool,
+    cue: bool,
+    lens: &[usize],
+    d: &[u8],
+) -> Option<f32> {
     let n = d.len();
     if !(7..=15).contains(&n) || d.iter().all(|x| *x == d[0]) {
         return None;
@@ -110,7 +119,11 @@ fn judge(doc: &Doc<'_>, i: usize, j: usize, s: usize, plus: bool, cue: bool, len
         return None;
     }
     let order = doc.before(Cue::Order, s, 16) || doc.before(Cue::Version, s, 16);
-    let other = order || doc.before(Cue::Card, s, 20) || doc.before(Cue::NatId, s, 30) || doc.before(Cue::Account, s, 24) || doc.before(Cue::Imei, s, 24);
+    let other = order
+        || doc.before(Cue::Card, s, 20)
+        || doc.before(Cue::NatId, s, 30)
+        || doc.before(Cue::Account, s, 24)
+        || doc.before(Cue::Imei, s, 24);
     let paren = doc.prev(doc.toks[i].s) == b'(';
     if plus {
         return (n >= 8 && country(d)).then_some(if cue { 0.99 } else { 0.93 });
@@ -121,7 +134,8 @@ fn judge(doc: &Doc<'_>, i: usize, j: usize, s: usize, plus: bool, cue: bool, len
     if cue && !order {
         let plausible = n >= 8 || n == 7 && lens.len() > 1;
         let bare = lens.len() == 1 && n > 12;
-        return (plausible && !bare && !(n == 8 && lens.len() == 1 && d[0] >= 1 && d[..2] == [2, 0])).then_some(0.9);
+        return (plausible && !bare && !(n == 8 && lens.len() == 1 && d[0] >= 1 && d[..2] == [2, 0]))
+            .then_some(0.9);
     }
     if other {
         return None;
@@ -146,7 +160,9 @@ fn country(d: &[u8]) -> bool {
         1 => d.len() == 11,
         7 => d.len() == 11,
         _ if TWO.contains(&two) => true,
-        2..=6 | 8 | 9 => matches!(two, 21..=26 | 28 | 29 | 35 | 37 | 38 | 42 | 50 | 59 | 67..=69 | 80 | 85 | 87 | 88 | 96 | 97 | 99),
+        2..=6 | 8 | 9 => {
+            matches!(two, 21..=26 | 28 | 29 | 35 | 37 | 38 | 42 | 50 | 59 | 67..=69 | 80 | 85 | 87 | 88 | 96 | 97 | 99)
+        }
         _ => false,
     }
 }
@@ -155,9 +171,13 @@ fn country(d: &[u8]) -> bool {
 fn date_like(lens: &[usize], d: &[u8]) -> bool {
     let two = |k: usize| d[k] * 10 + d[k + 1];
     match lens {
-        [4, 2, 2, ..] => (1..=12).contains(&two(4)) && (1..=31).contains(&two(6)) && matches!(two(0), 18..=21),
+        [4, 2, 2, ..] => {
+            (1..=12).contains(&two(4)) && (1..=31).contains(&two(6)) && matches!(two(0), 18..=21)
+        }
         [2, 2, 4] => (1..=31).contains(&two(0)) && (1..=31).contains(&two(2)) && matches!(two(4), 18..=21),
-        [2, 2, 4, ..] => (1..=31).contains(&two(0)) && (1..=12).contains(&two(2)) && matches!(two(4), 19 | 20),
+        [2, 2, 4, ..] => {
+            (1..=31).contains(&two(0)) && (1..=12).contains(&two(2)) && matches!(two(4), 19 | 20)
+        }
         [1 | 2, 1 | 2, 4] => true,
         _ => false,
     }

@@ -2,8 +2,8 @@
 //! one that a window of words before a value does not see.
 
 use policies::EntityKind::{
-    self, Address, BankAccount, CreditCard, DateOfBirth, DriverLicense, Iban, MedicalId, NationalId, Passport, Person,
-    Phone, Secret, TaxId, UsSsn, Username,
+    self, Address, BankAccount, CreditCard, DateOfBirth, DriverLicense, Iban, MedicalId, NationalId,
+    Passport, Person, Phone, Secret, TaxId, UsSsn, Username,
 };
 
 use super::Raw;
@@ -15,18 +15,25 @@ const ROWS_MAX: usize = 100_000;
 fn kind(header: &str) -> Option<EntityKind> {
     let h: String = header.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     Some(match h.as_str() {
-        "name" | "fullname" | "firstname" | "lastname" | "surname" | "customer" | "customername" | "patient" | "patientname" | "employee" | "employeename" | "nombre" | "apellidos" | "vorname" | "nachname" | "nom" | "prénom" | "nome" | "cognome" | "naam" | "contactname" => Person,
+        "name" | "fullname" | "firstname" | "lastname" | "surname" | "customer" | "customername"
+        | "patient" | "patientname" | "employee" | "employeename" | "nombre" | "apellidos" | "vorname"
+        | "nachname" | "nom" | "prénom" | "nome" | "cognome" | "naam" | "contactname" => Person,
         "ssn" | "socialsecuritynumber" | "socialsecurity" => UsSsn,
-        "dob" | "birthdate" | "dateofbirth" | "birthday" | "geburtsdatum" | "fechadenacimiento" | "fechanacimiento" => DateOfBirth,
-        "phone" | "phonenumber" | "mobile" | "tel" | "telephone" | "telefon" | "telefono" | "teléfono" | "cell" | "fax" => Phone,
-        "address" | "street" | "streetaddress" | "adresse" | "direccion" | "dirección" | "strasse" | "straße" => Address,
+        "dob" | "birthdate" | "dateofbirth" | "birthday" | "geburtsdatum" | "fechadenacimiento"
+        | "fechanacimiento" => DateOfBirth,
+        "phone" | "phonenumber" | "mobile" | "tel" | "telephone" | "telefon" | "telefono" | "teléfono"
+        | "cell" | "fax" => Phone,
+        "address" | "street" | "streetaddress" | "adresse" | "direccion" | "dirección" | "strasse"
+        | "straße" => Address,
         "card" | "cardnumber" | "creditcard" | "pan" | "ccnumber" => CreditCard,
         "iban" => Iban,
         "account" | "accountnumber" | "accountno" | "bankaccount" | "kontonummer" => BankAccount,
         "passport" | "passportnumber" | "passportno" => Passport,
         "license" | "driverlicense" | "driverslicense" | "licensenumber" | "dlnumber" => DriverLicense,
         "mrn" | "medicalrecordnumber" | "patientid" | "memberid" | "insuranceid" | "nhsnumber" => MedicalId,
-        "nationalid" | "dni" | "pesel" | "cpf" | "bsn" | "personnummer" | "nino" | "aadhaar" | "sin" => NationalId,
+        "nationalid" | "dni" | "pesel" | "cpf" | "bsn" | "personnummer" | "nino" | "aadhaar" | "sin" => {
+            NationalId
+        }
         "taxid" | "tin" | "steuerid" | "vat" => TaxId,
         "username" | "login" | "userid" | "handle" => Username,
         "password" | "passwd" | "pwd" | "secret" | "apikey" | "token" | "passwort" => Secret,
@@ -39,7 +46,9 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
     while at < doc.t.len() {
         let end = doc.line_end(at);
         let line = &doc.t[at..end];
-        if line.len() <= 1000 && let Some((sep, kinds)) = header(line) {
+        if line.len() <= 1000
+            && let Some((sep, kinds)) = header(line)
+        {
             at = rows(doc, end + 1, sep, &kinds, out);
         } else {
             at = end + 1;
@@ -57,7 +66,11 @@ fn header(line: &str) -> Option<(char, Vec<Option<EntityKind>>)> {
         return None;
     }
     let fields: Vec<&str> = line.trim_matches('|').split(sep).map(|f| f.trim().trim_matches('"')).collect();
-    let wordy = fields.iter().all(|f| (1..=30).contains(&f.chars().count()) && !f.starts_with(|c: char| c.is_ascii_digit()) && f.split(' ').count() <= 3);
+    let wordy = fields.iter().all(|f| {
+        (1..=30).contains(&f.chars().count())
+            && !f.starts_with(|c: char| c.is_ascii_digit())
+            && f.split(' ').count() <= 3
+    });
     let kinds: Vec<_> = fields.iter().map(|f| kind(f)).collect();
     (wordy && fields.len() >= 2 && kinds.iter().flatten().count() >= 1).then_some((sep, kinds))
 }
@@ -78,16 +91,25 @@ fn rows(doc: &Doc<'_>, mut at: usize, sep: char, kinds: &[Option<EntityKind>], o
         if fields < kinds.len() || fields > kinds.len() + 2 {
             break;
         }
-        // One field too many is an unquoted comma: only the columns before it are sure.
-        let sure = if fields == kinds.len() { kinds.len() } else { 1 };
+        // One field too many is an unquoted comma, in the date if there is one ("May 1, 2007").
+        let extra = fields - kinds.len();
+        let date = kinds.iter().position(|k| *k == Some(DateOfBirth));
+        let sure = if extra == 0 || extra == 1 && date.is_some() { kinds.len() } else { 1 };
         let mut s = at + usize::from(line.starts_with('|'));
-        for (field, kind) in line.trim_matches('|').split(sep).zip(kinds).take(sure) {
+        let mut parts = line.trim_matches('|').split(sep);
+        for (column, kind) in kinds.iter().enumerate().take(sure) {
+            let Some(first) = parts.next() else { break };
+            let second = if extra == 1 && date == Some(column) { parts.next() } else { None };
+            let len = first.len() + second.map_or(0, |p| p.len() + sep.len_utf8());
+            let Some(field) = doc.t.get(s..s + len) else { break };
             let core = field.trim_matches([' ', '"', '\r']);
             let from = s + field.find(core).unwrap_or(0);
-            if let Some(kind) = kind && fits(*kind, core) {
+            if let Some(kind) = kind
+                && fits(*kind, core)
+            {
                 out.push(Raw::new(from, from + core.len(), *kind, 0.8));
             }
-            s += field.len() + sep.len_utf8();
+            s += len + sep.len_utf8();
         }
         at = end + 1;
     }

@@ -13,7 +13,10 @@ use super::doc::{Doc, Gap, Sink};
 fn ssn(d: &[u8]) -> bool {
     let [a, b, c, g1, g2, rest @ ..] = d else { return false };
     let area = u32::from(*a) * 100 + u32::from(*b) * 10 + u32::from(*c);
-    rest.len() == 4 && !matches!(area, 0 | 666 | 900..) && (*g1, *g2) != (0, 0) && rest.iter().any(|x| *x != 0)
+    rest.len() == 4
+        && !matches!(area, 0 | 666 | 900..)
+        && (*g1, *g2) != (0, 0)
+        && rest.iter().any(|x| *x != 0)
 }
 
 /// Area 9xx with the group numbers that are issued.
@@ -62,14 +65,16 @@ fn judge(doc: &Doc<'_>, s: usize, e: usize, d: &[u8], form: u8) -> Option<Raw> {
     let not_money = doc.prev(s) != b'$' && doc.prev(s) != b'#';
     if itin(d) {
         let cue = doc.around(Cue::Itin, s, e, 60, 20) || doc.around(Cue::Ssn, s, e, 60, 20);
-        return (form == 2 || cue).then(|| Raw::new(s, e, TaxId, if cue { 0.95 } else { 0.6 }).sub("us_itin"));
+        return (form == 2 || cue)
+            .then(|| Raw::new(s, e, TaxId, if cue { 0.95 } else { 0.6 }).sub("us_itin"));
     }
     if !ssn(d) || !not_money {
         return None;
     }
     let near = doc.around(Cue::Ssn, s, e, 60, 30);
     let far = !doc.cues.all(Cue::Ssn).is_empty();
-    let named = doc.before(Cue::Order, s, 20) || doc.before(Cue::Account, s, 20) || doc.before(Cue::NatId, s, 20);
+    let named =
+        doc.before(Cue::Order, s, 20) || doc.before(Cue::Account, s, 20) || doc.before(Cue::NatId, s, 20);
     let score = match (form, near, far) {
         (_, true, _) => 0.98,
         (2, _, true) => 0.9,

@@ -15,15 +15,25 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
             let cue = doc.around(Cue::Vin, tok.s, tok.e, 40, 10);
             let upper = !b.iter().any(u8::is_ascii_lowercase);
             if !tok.digits && (upper || cue) && vin_form(b) && (cue || vin_check(b)) {
-                let score = if vin_check(b) && cue { 0.99 } else if cue { 0.85 } else { 0.7 };
+                let score = if vin_check(b) && cue {
+                    0.99
+                } else if cue {
+                    0.85
+                } else {
+                    0.7
+                };
                 out.push(Raw::new(tok.s, tok.e, VehicleId, score).sub("vin"));
             }
         }
         if tok.digits {
             imei(doc, i, out);
         }
-        for (cue, kind, reach) in [(Cue::Passport, Passport, 30), (Cue::License, DriverLicense, 30), (Cue::Device, DeviceId, 20)] {
-            if doc.before(cue, tok.s, reach) && let Some(raw) = document(doc, i, cue, kind) {
+        for (cue, kind, reach) in
+            [(Cue::Passport, Passport, 30), (Cue::License, DriverLicense, 30), (Cue::Device, DeviceId, 20)]
+        {
+            if doc.before(cue, tok.s, reach)
+                && let Some(raw) = document(doc, i, cue, kind)
+            {
                 out.push(raw);
             }
         }
@@ -34,7 +44,8 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
 }
 
 fn vin_form(b: &[u8]) -> bool {
-    b.iter().all(|c| c.is_ascii_alphanumeric() && !b"IOQioq".contains(c)) && b.iter().filter(|c| c.is_ascii_digit()).count() >= 3
+    b.iter().all(|c| c.is_ascii_alphanumeric() && !b"IOQioq".contains(c))
+        && b.iter().filter(|c| c.is_ascii_digit()).count() >= 3
 }
 
 fn vin_check(b: &[u8]) -> bool {
@@ -81,7 +92,11 @@ fn document(doc: &Doc<'_>, i: usize, cue: Cue, kind: policies::EntityKind) -> Op
     let lead = between.rsplit(|c: char| !c.is_ascii_uppercase() && c != '-').next().unwrap_or("");
     let lead = if lead.starts_with('-') || lead.len() > 3 { "" } else { lead };
     let mut last = i;
-    while last - i < 5 && matches!(doc.gap(last), Gap::Space | Gap::Dash | Gap::Dot) && doc.toks[last + 1].len() <= 9 && doc.toks[last + 1].digits {
+    while last - i < 5
+        && matches!(doc.gap(last), Gap::Space | Gap::Dash | Gap::Dot)
+        && doc.toks[last + 1].len() <= 9
+        && doc.toks[last + 1].digits
+    {
         last += 1;
     }
     let (s, e) = (tok.s - lead.len(), doc.toks[last].e);
@@ -96,13 +111,17 @@ fn plate(doc: &Doc<'_>, end: usize, out: &mut Sink) {
     let mut at = 0;
     for word in window.split_inclusive(|c: char| c.is_whitespace() || ",:;.()=\"'".contains(c)) {
         let core = word.trim_end_matches(|c: char| c.is_whitespace() || ",:;.()=\"'".contains(c));
-        let plain = core.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-') && !core.is_empty();
+        let plain = core.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-')
+            && !core.is_empty();
         if plain && (core.bytes().any(|b| b.is_ascii_digit()) || core.len() <= 5) {
             let s = end + at;
             let mut e = s + core.len();
             while doc.at(e) == b' ' && e - s < 10 {
                 let next = doc.window(e + 1, 8);
-                let n = next.bytes().take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-').count();
+                let n = next
+                    .bytes()
+                    .take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-')
+                    .count();
                 let stops = next.as_bytes().get(n).is_some_and(u8::is_ascii_alphanumeric);
                 if n == 0 || n > 5 || stops {
                     break;

@@ -13,7 +13,9 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
     for tok in &doc.toks {
         let b = doc.bytes(*tok);
         let sub = match b.len() {
-            42 if (b.starts_with(b"0x") || b.starts_with(b"0X")) && b[2..].iter().all(u8::is_ascii_hexdigit) => {
+            42 if (b.starts_with(b"0x") || b.starts_with(b"0X"))
+                && b[2..].iter().all(u8::is_ascii_hexdigit) =>
+            {
                 let zeros = b[2..].iter().filter(|c| **c == b'0').count();
                 if zeros > 30 { None } else { Some("ethereum") }
             }
@@ -51,7 +53,8 @@ fn bech32(b: &[u8]) -> bool {
     let lower = b.to_ascii_lowercase();
     let Some(sep) = memchr::memrchr(b'1', &lower) else { return false };
     let (hrp, data) = (&lower[..sep], &lower[sep + 1..]);
-    let known = [&b"bc"[..], b"tb", b"ltc", b"cosmos", b"osmo", b"addr", b"dgb", b"vtc", b"age"].contains(&hrp);
+    let known =
+        [&b"bc"[..], b"tb", b"ltc", b"cosmos", b"osmo", b"addr", b"dgb", b"vtc", b"age"].contains(&hrp);
     if !known || data.len() < 6 {
         return false;
     }

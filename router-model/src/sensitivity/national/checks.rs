@@ -42,7 +42,11 @@ pub(super) fn verhoeff(d: &[u8]) -> bool {
         [2, 7, 9, 3, 8, 0, 6, 4, 1, 5],
         [7, 0, 4, 6, 9, 1, 3, 2, 5, 8],
     ];
-    let c = d.iter().rev().enumerate().fold(0_u8, |c, (i, &x)| D[usize::from(c)][usize::from(P[i % 8][usize::from(x)])]);
+    let c = d
+        .iter()
+        .rev()
+        .enumerate()
+        .fold(0_u8, |c, (i, &x)| D[usize::from(c)][usize::from(P[i % 8][usize::from(x)])]);
     c == 0
 }
 

@@ -26,7 +26,13 @@ pub(super) enum Alone {
 
 use Alone::{Always, Grouped, Never};
 
-const fn rule(sub: &'static str, kind: EntityKind, len: usize, alone: Alone, check: fn(&[u8]) -> bool) -> Rule {
+const fn rule(
+    sub: &'static str,
+    kind: EntityKind,
+    len: usize,
+    alone: Alone,
+    check: fn(&[u8]) -> bool,
+) -> Rule {
     Rule { sub, kind, len, alone, check }
 }
 
@@ -36,7 +42,8 @@ pub(super) const RULES: &[Rule] = &[
         matches!(d[0], 1 | 2 | 3 | 4 | 7 | 8) && varied(d) && 97 - number(&d[..13]) % 97 == number(&d[13..])
     }),
     rule("mx_clabe", EntityKind::BankAccount, 18, Never, |d| {
-        let sum: u32 = d[..17].iter().zip([3_u32, 7, 1].into_iter().cycle()).map(|(&x, w)| u32::from(x) * w % 10).sum();
+        let sum: u32 =
+            d[..17].iter().zip([3_u32, 7, 1].into_iter().cycle()).map(|(&x, w)| u32::from(x) * w % 10).sum();
         (10 - sum % 10) % 10 == u32::from(d[17])
     }),
     rule("cn_rid", NationalId, 18, Always, |d| {
@@ -64,7 +71,9 @@ pub(super) const RULES: &[Rule] = &[
     }),
     rule("ro_cnp", NationalId, 13, Never, |d| {
         let r = weigh(d, &[2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9]) % 11;
-        (1..=9).contains(&d[0]) && day(number(&d[3..5]), number(&d[5..7])) && u32::from(d[12]) == if r == 10 { 1 } else { r }
+        (1..=9).contains(&d[0])
+            && day(number(&d[3..5]), number(&d[5..7]))
+            && u32::from(d[12]) == if r == 10 { 1 } else { r }
     }),
     rule("jmbg", NationalId, 13, Never, |d| {
         let m = 11 - weigh(d, &[7, 6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2]) % 11;
@@ -87,7 +96,9 @@ pub(super) const RULES: &[Rule] = &[
     }),
     rule("pl_pesel", NationalId, 11, Always, |d| {
         let month = number(&d[2..4]) % 20;
-        varied(d) && day(month, number(&d[4..6])) && (10 - weigh(d, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10 == u32::from(d[10])
+        varied(d)
+            && day(month, number(&d[4..6]))
+            && (10 - weigh(d, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10 == u32::from(d[10])
     }),
     rule("de_idnr", NationalId, 11, Never, |d| d[0] != 0 && repeats(&d[..10]) && mod11_10(d)),
     rule("hr_oib", NationalId, 11, Never, mod11_10),
@@ -127,7 +138,9 @@ pub(super) const RULES: &[Rule] = &[
     rule("au_medicare", NationalId, 10, Grouped(&[4, 5, 1]), |d| {
         (2..=6).contains(&d[0]) && weigh(&d[..8], &[1, 3, 7, 9, 1, 3, 7, 9]) % 10 == u32::from(d[8])
     }),
-    rule("se_personnummer", NationalId, 10, Grouped(&[6, 4]), |d| day(number(&d[2..4]), number(&d[4..6]) % 60) && luhn(d)),
+    rule("se_personnummer", NationalId, 10, Grouped(&[6, 4]), |d| {
+        day(number(&d[2..4]), number(&d[4..6]) % 60) && luhn(d)
+    }),
     rule("se_personnummer", NationalId, 12, Grouped(&[8, 4]), |d| {
         matches!(number(&d[..2]), 18..=20) && day(number(&d[4..6]), number(&d[6..8]) % 60) && luhn(&d[2..])
     }),
@@ -139,16 +152,21 @@ pub(super) const RULES: &[Rule] = &[
     rule("pl_nip", TaxId, 10, Grouped(&[3, 3, 2, 2]), |d| {
         varied(d) && weigh(d, &[6, 5, 7, 2, 3, 4, 5, 6, 7]) % 11 == u32::from(d[9])
     }),
-    rule("cz_rc", NationalId, 10, Never, |d| day(number(&d[2..4]) % 50 % 20, number(&d[4..6])) && number(d).is_multiple_of(11)),
+    rule("cz_rc", NationalId, 10, Never, |d| {
+        day(number(&d[2..4]) % 50 % 20, number(&d[4..6])) && number(d).is_multiple_of(11)
+    }),
     rule("bg_egn", NationalId, 10, Never, |d| {
-        day(number(&d[2..4]) % 20, number(&d[4..6])) && weigh(d, &[2, 4, 8, 5, 10, 9, 7, 3, 6]) % 11 % 10 == u32::from(d[9])
+        day(number(&d[2..4]) % 20, number(&d[4..6]))
+            && weigh(d, &[2, 4, 8, 5, 10, 9, 7, 3, 6]) % 11 % 10 == u32::from(d[9])
     }),
     rule("nl_bsn", NationalId, 9, Never, |d| {
         let sum = weigh(d, &[9, 8, 7, 6, 5, 4, 3, 2]);
         varied(d) && sum % 11 == u32::from(d[8])
     }),
     rule("ca_sin", NationalId, 9, Grouped(&[3, 3, 3]), |d| !matches!(d[0], 0 | 8) && varied(d) && luhn(d)),
-    rule("au_tfn", NationalId, 9, Grouped(&[3, 3, 3]), |d| varied(d) && weigh(d, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)),
+    rule("au_tfn", NationalId, 9, Grouped(&[3, 3, 3]), |d| {
+        varied(d) && weigh(d, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
+    }),
     rule("pt_nif", NationalId, 9, Never, |d| {
         matches!(d[0], 1 | 2 | 3 | 5 | 6 | 8 | 9) && mod11(d, &[9, 8, 7, 6, 5, 4, 3, 2], Some(0))
             || weigh(d, &[9, 8, 7, 6, 5, 4, 3, 2]) % 11 < 2 && d[8] == 0

@@ -44,16 +44,24 @@ pub(super) fn recognise(b: &[u8]) -> Option<Hit> {
             let n = u64::from(b[0] - b'X') * 10_000_000 + number(&d);
             if DNI[(n % 23) as usize] == b[8] { hit("es_nie", NationalId, true) } else { None }
         }
-        9 if form(b, b"A9999999A") && b"STFGM".contains(&b[0]) && nric(b, &d) => hit("sg_nric", NationalId, true),
-        9 if form(b, b"A9999999*") && b"ABCDEFGHJNPQRSUVW".contains(&b[0]) && cif(b, &d) => hit("es_cif", TaxId, false),
+        9 if form(b, b"A9999999A") && b"STFGM".contains(&b[0]) && nric(b, &d) => {
+            hit("sg_nric", NationalId, true)
+        }
+        9 if form(b, b"A9999999*") && b"ABCDEFGHJNPQRSUVW".contains(&b[0]) && cif(b, &d) => {
+            hit("es_cif", TaxId, false)
+        }
         8 | 9 if pps(b, &d) => hit("ie_pps", NationalId, false),
         9 if form(b, b"AA999999A") && nino(b) => hit("uk_nino", NationalId, true),
         10 if form(b, b"AAAAA9999A") && b"ABCFGHJLPTK".contains(&b[3]) => hit("in_pan", TaxId, true),
         10 if form(b, b"A999999999") && taiwan(b, &d) => hit("tw_id", NationalId, true),
         10 if form(b, b"999999999A") && hetu(b, &d) => hit("fi_hetu", NationalId, true),
         11 if form(b, b"999999A999*") && hetu(b, &d) => hit("fi_hetu", NationalId, true),
-        13 if form(b, b"AAAA999999***") && day(number(&d[2..4]), number(&d[4..6])) => hit("mx_rfc", TaxId, true),
-        12 if form(b, b"AAA999999***") && day(number(&d[2..4]), number(&d[4..6])) => hit("mx_rfc", TaxId, false),
+        13 if form(b, b"AAAA999999***") && day(number(&d[2..4]), number(&d[4..6])) => {
+            hit("mx_rfc", TaxId, true)
+        }
+        12 if form(b, b"AAA999999***") && day(number(&d[2..4]), number(&d[4..6])) => {
+            hit("mx_rfc", TaxId, false)
+        }
         12 if form(b, b"99999999A999") && svnr_de(b, &d) => hit("de_rvnr", NationalId, true),
         15 if form(b, b"99AAAAA9999A9A*") => hit("in_gstin", TaxId, true),
         16 if codice(b) => hit("it_cf", NationalId, true),
@@ -70,11 +78,35 @@ pub(super) fn recognise(b: &[u8]) -> Option<Hit> {
 /// VAT numbers of the European Union by form (the words before them are asked for).
 fn vat(b: &[u8]) -> Option<Hit> {
     const FORMS: &[&[u8]] = &[
-        b"ATU99999999", b"BE9999999999", b"CHE999999999", b"CY99999999A", b"CZ99999999", b"DE999999999", b"DK99999999",
-        b"EE999999999", b"EL999999999", b"ES*9999999*", b"FI99999999", b"FR**999999999", b"GB999999999",
-        b"HR99999999999", b"HU99999999", b"IE9999999AA", b"IE9999999A", b"IT99999999999", b"LT999999999", b"LU99999999",
-        b"LV99999999999", b"MT99999999", b"NL999999999B99", b"PL9999999999", b"PT999999999", b"RO99999999",
-        b"SE999999999999", b"SI99999999", b"SK9999999999",
+        b"ATU99999999",
+        b"BE9999999999",
+        b"CHE999999999",
+        b"CY99999999A",
+        b"CZ99999999",
+        b"DE999999999",
+        b"DK99999999",
+        b"EE999999999",
+        b"EL999999999",
+        b"ES*9999999*",
+        b"FI99999999",
+        b"FR**999999999",
+        b"GB999999999",
+        b"HR99999999999",
+        b"HU99999999",
+        b"IE9999999AA",
+        b"IE9999999A",
+        b"IT99999999999",
+        b"LT999999999",
+        b"LU99999999",
+        b"LV99999999999",
+        b"MT99999999",
+        b"NL999999999B99",
+        b"PL9999999999",
+        b"PT999999999",
+        b"RO99999999",
+        b"SE999999999999",
+        b"SI99999999",
+        b"SK9999999999",
     ];
     if FORMS.iter().any(|f| form(b, f)) { hit("eu_vat", TaxId, false) } else { None }
 }
@@ -140,7 +172,8 @@ fn hetu(b: &[u8], d: &[u8]) -> bool {
 
 fn svnr_de(b: &[u8], d: &[u8]) -> bool {
     let letter = b[8] - b'A' + 1;
-    let all: Vec<u8> = d[..8].iter().copied().chain([letter / 10, letter % 10]).chain(d[8..10].iter().copied()).collect();
+    let all: Vec<u8> =
+        d[..8].iter().copied().chain([letter / 10, letter % 10]).chain(d[8..10].iter().copied()).collect();
     let sum: u32 = all
         .iter()
         .zip([2_u32, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1])
@@ -154,7 +187,8 @@ fn svnr_de(b: &[u8], d: &[u8]) -> bool {
 
 /// Codice fiscale (DM 23/12/1976), with the letters that replace digits of homonyms.
 fn codice(b: &[u8]) -> bool {
-    const ODD: [u32; 26] = [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23];
+    const ODD: [u32; 26] =
+        [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23];
     let digit = |c: u8| c.is_ascii_digit() || b"LMNPQRSTUV".contains(&c);
     let shape = b[..6].iter().all(u8::is_ascii_uppercase)
         && digit(b[6])
@@ -166,7 +200,10 @@ fn codice(b: &[u8]) -> bool {
         && b[12..15].iter().all(|c| digit(*c))
         && b[15].is_ascii_uppercase();
     let value = |c: u8| if c.is_ascii_digit() { u32::from(c - b'0') } else { u32::from(c - b'A') };
-    let sum: u32 =
-        b[..15].iter().enumerate().map(|(i, &c)| if i % 2 == 0 { ODD[value(c) as usize] } else { value(c) }).sum();
+    let sum: u32 = b[..15]
+        .iter()
+        .enumerate()
+        .map(|(i, &c)| if i % 2 == 0 { ODD[value(c) as usize] } else { value(c) })
+        .sum();
     shape && sum % 26 == u32::from(b[15] - b'A')
 }

@@ -25,7 +25,8 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
             continue;
         }
         let inner = i > 0 && matches!(doc.gap(i - 1), Gap::Dash | Gap::Dot) && doc.toks[i - 1].digits;
-        let found = with_letters(doc, i).or_else(|| (tok.digits && !inner).then(|| only_digits(doc, i)).flatten());
+        let found =
+            with_letters(doc, i).or_else(|| (tok.digits && !inner).then(|| only_digits(doc, i)).flatten());
         if let Some(raw) = found.or_else(|| named(doc, i)) {
             done = raw.e;
             out.push(raw);
@@ -79,7 +80,10 @@ fn with_letters(doc: &Doc<'_>, i: usize) -> Option<Raw> {
                 break;
             }
             at += 1;
-            if !doc.at(at).is_ascii_alphanumeric() && chars.len() >= 8 && let Some(hit) = mixed::recognise(&chars) {
+            if !doc.at(at).is_ascii_alphanumeric()
+                && chars.len() >= 8
+                && let Some(hit) = mixed::recognise(&chars)
+            {
                 let lower = doc.b[start..at].iter().any(u8::is_ascii_lowercase);
                 let cue = cue(doc, start, at);
                 if cue || hit.alone && !lower && gaps <= 4 {
@@ -107,6 +111,9 @@ fn only_digits(doc: &Doc<'_>, i: usize) -> Option<Raw> {
     for j in i..doc.toks.len().min(i + 18) {
         let tok = doc.toks[j];
         if !tok.digits || !d.push(doc.bytes(tok)) || d.get().len() > 18 {
+            break;
+        }
+        if j > i && tok.len() > 8 && doc.gap(j - 1) == Gap::Dot {
             break;
         }
         lens.push(tok.len());
@@ -141,15 +148,23 @@ fn named(doc: &Doc<'_>, i: usize) -> Option<Raw> {
     let end = doc.cues.before(Cue::NatId, tok.s).filter(|end| tok.s - end <= 24)?;
     let between = &doc.t[end..tok.s];
     let direct = between.bytes().all(|b| b" :#.-=\"'()".contains(&b))
-        || [" is ", " ist ", " es ", " to ", " est ", " é ", " è ", " number", " nr", " no", " nº", " lautet "]
-            .iter()
-            .any(|w| between.contains(w)) && !between.contains(['\n', ',', ';']);
+        || [
+            " is ", " ist ", " es ", " to ", " est ", " é ", " è ", " number", " nr", " no", " nº",
+            " lautet ",
+        ]
+        .iter()
+        .any(|w| between.contains(w))
+            && !between.contains(['\n', ',', ';']);
     let mut last = i;
-    while matches!(doc.gap(last), Gap::Space | Gap::Dash | Gap::Dot | Gap::Slash) && doc.toks[last + 1].digits && last - i < 5 {
+    while matches!(doc.gap(last), Gap::Space | Gap::Dash | Gap::Dot | Gap::Slash)
+        && doc.toks[last + 1].digits
+        && last - i < 5
+    {
         last += 1;
     }
     let e = doc.toks[last].e;
     let digits = doc.b[tok.s..e].iter().filter(|b| b.is_ascii_digit()).count();
     let upper = !doc.b[tok.s..e].iter().any(u8::is_ascii_lowercase);
-    (direct && (7..=18).contains(&digits) && e - tok.s <= 24 && upper).then(|| Raw::new(tok.s, e, NationalId, 0.5))
+    (direct && (7..=18).contains(&digits) && e - tok.s <= 24 && upper)
+        .then(|| Raw::new(tok.s, e, NationalId, 0.5))
 }

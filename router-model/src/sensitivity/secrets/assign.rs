@@ -5,27 +5,11 @@
 //! Quoted literals and configuration lines are taken on trust, expressions of code are not values at all, and in
 //! prose the value must look random or be quoted.
 
+use super::operator::{Op, about, operator};
 use super::strength::{entropy, looks_random, placeholder, strong, unpronounceable, wordy};
 use crate::sensitivity::Raw;
 use crate::sensitivity::cues::Cue;
 use crate::sensitivity::doc::{Doc, Sink};
-
-/// How the value is attached to the name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Op {
-    /// `=`, `:`, `:=`, `=>`.
-    Assign,
-    /// `==`, `!=`: comparison with a literal.
-    Compare,
-    /// `,` or `(` between string arguments.
-    Argument,
-    /// `--password X`, `password X`.
-    Space,
-    /// `password is X`.
-    Prose,
-    /// `<password>X<`.
-    Tag,
-}
 
 /// What the name promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +27,19 @@ pub(super) fn find(doc: &Doc<'_>, out: &mut Sink) {
         }
     }
     for &(s, e) in doc.cues.all(Cue::Key) {
-        let weak = matches!(doc.t[s..e].to_ascii_lowercase().as_str(), "key" | "salt" | "nonce" | "pat" | "cookie" | "crumb" | "credential" | "credentials" | "access" | "private");
+        let weak = matches!(
+            doc.t[s..e].to_ascii_lowercase().as_str(),
+            "key"
+                | "salt"
+                | "nonce"
+                | "pat"
+                | "cookie"
+                | "crumb"
+                | "credential"
+                | "credentials"
+                | "access"
+                | "private"
+        );
         if let Some(raw) = read(doc, s, e, if weak { Class::Weak } else { Class::Key }) {
             out.push(raw);
         }
@@ -63,13 +59,32 @@ fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     let tail = &doc.t[e..e + tail_len];
     let tail = tail.trim_end_matches(['.', '-']);
     let end = e + tail.len();
-    if about(tail) || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public") || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public_") {
+    if about(tail)
+        || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public")
+        || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public_")
+    {
         return None;
     }
-    let (op, at) = operator(doc, s, end, class)?;
+    let (op, at) = operator(doc, s, end, class == Class::Weak)?;
     let value = value(doc, at, op)?;
     let text = &doc.t[value.s..value.e];
-    let named = !tail.is_empty() && !matches!(tail.to_ascii_lowercase().trim_matches(['_', '-', '.']), "s" | "value" | "val" | "key" | "string" | "str" | "text" | "1" | "2" | "3" | "prod" | "dev" | "test" | "id");
+    let named = !tail.is_empty()
+        && !matches!(
+            tail.to_ascii_lowercase().trim_matches(['_', '-', '.']),
+            "s" | "value"
+                | "val"
+                | "key"
+                | "string"
+                | "str"
+                | "text"
+                | "1"
+                | "2"
+                | "3"
+                | "prod"
+                | "dev"
+                | "test"
+                | "id"
+        );
     let score = judge(doc, text, &value, op, class, named)?;
     let name = if class == Class::Password { "password" } else { "generic_key" };
     Some(Raw::secret(value.s, value.e, name, score))
@@ -83,67 +98,12 @@ fn attached(doc: &Doc<'_>, e: usize) -> Option<Raw> {
     let s = e + 1;
     let len = doc.b[s..].iter().take(129).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let v = &doc.t[s..s + len];
-    let opaque = (20..=128).contains(&len) && digits(v) >= 4 && v.bytes().any(|b| b.is_ascii_alphabetic()) && entropy(v) > 3.0 && !placeholder(v);
+    let opaque = (20..=128).contains(&len)
+        && digits(v) >= 4
+        && v.bytes().any(|b| b.is_ascii_alphabetic())
+        && entropy(v) > 3.0
+        && !placeholder(v);
     opaque.then(|| Raw::secret(s, s + len, "generic_key", 0.6))
-}
-
-/// Whether the rest of an identifier makes it a name for something about the secret.
-fn about(tail: &str) -> bool {
-    let t = tail.trim_start_matches(['_', '-', '.']).to_ascii_lowercase();
-    ["url", "uri", "endpoint", "file", "path", "dir", "type", "name", "length", "len", "policy", "hint", "field", "label", "reset", "expir", "ttl", "count", "min", "max", "size", "regex", "pattern", "class", "input", "generat", "encod", "service", "manager", "prompt", "message", "format", "header", "form", "error", "strength", "valid", "required", "confirm_", "change", "enabled", "column", "attempts", "length", "authenticator", "provider", "ref", "version", "credential", "param", "view", "data", "store", "entry", "uuid", "location", "template", "factory", "set", "get", "auth", "permission", "scope", "lifetime", "index", "exists", "bundle", "algorithm", "usage", "rotation", "issued", "duration", "limit", "bits", "map", "list", "board", "word", "words", "frame", "press", "down", "up", "code", "sequence", "ring", "pair", "note", "vault", "mismatch", "account_name", "stream", "counter", "hash", "digest", "fingerprint", "checksum"]
-        .iter()
-        .any(|p| t.starts_with(p))
-}
-
-/// The operator behind the name, and where the value begins.
-fn operator(doc: &Doc<'_>, s: usize, end: usize, class: Class) -> Option<(Op, usize)> {
-    let rest = doc.window(end, 80);
-    let mut body = rest;
-    let closed = body.trim_start_matches(['\\', '"', '\'', '`', ']', ')']);
-    let quoted = closed.len() < body.len();
-    body = closed.trim_start_matches([' ', '\t']);
-    let spaced = body.len() < closed.len();
-    let here = |b: &str| end + rest.len() - b.len();
-    for (sign, op) in [("===", Op::Compare), ("!==", Op::Compare), ("==", Op::Compare), ("!=", Op::Compare), (":=", Op::Assign), ("=>", Op::Assign), ("->", Op::Assign), ("=", Op::Assign), ("::", Op::Compare), (":", Op::Assign)] {
-        if let Some(after) = body.strip_prefix(sign) {
-            if sign == "::" {
-                return None;
-            }
-            // `name: Type = value` declares; the value is behind the equals sign.
-            let after = if sign == ":" { declared(after).unwrap_or(after) } else { after };
-            return Some((op, here(after.trim_start_matches([' ', '\t', '>']))));
-        }
-    }
-    if let Some(after) = body.strip_prefix('>').filter(|_| !quoted && !spaced) {
-        return Some((Op::Tag, here(after)));
-    }
-    if quoted && let Some(after) = body.strip_prefix(',') {
-        return Some((Op::Argument, here(after.trim_start())));
-    }
-    // `value="..."` behind `key="password"` (XML application settings).
-    if quoted && let Some(after) = body.strip_prefix("value=") {
-        return Some((Op::Assign, here(after)));
-    }
-    for (word, op) in [("is set to ", Op::Prose), ("is now ", Op::Prose), ("is: ", Op::Prose), ("is ", Op::Prose), ("was ", Op::Prose), ("ist ", Op::Prose), ("lautet ", Op::Prose), ("es ", Op::Prose), ("est ", Op::Prose), ("to ", Op::Prose), ("è ", Op::Prose), ("é ", Op::Prose)] {
-        if let Some(after) = body.strip_prefix(word) {
-            return Some((op, here(after)));
-        }
-    }
-    if let Some(after) = body.strip_prefix('(').filter(|_| class != Class::Weak && body.as_bytes().get(1).is_some_and(|b| b"\"'".contains(b))) {
-        return Some((Op::Argument, here(after)));
-    }
-    let flag = doc.prev(s) == b'-';
-    (spaced && !quoted && (flag || !body.starts_with(['(', '[', '{', '|', '&', ')', ',', '?', ';'])))
-        .then(|| (if flag { Op::Assign } else { Op::Space }, here(body)))
-}
-
-/// Skips a type annotation.
-fn declared(after: &str) -> Option<&str> {
-    let t = after.trim_start();
-    let len = t.find(|c: char| !(c.is_alphanumeric() || "_.<>?&[]' ".contains(c))).unwrap_or(0);
-    let rest = t.get(len..)?.strip_prefix('=')?;
-    let kind = t[..len].trim();
-    (!kind.is_empty() && !kind.contains(' ') && !rest.starts_with('=')).then_some(rest)
 }
 
 struct Value {
@@ -156,7 +116,10 @@ struct Value {
 
 fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
     let rest = doc.window(at, 600);
-    let skip = ["@\"", "b\"", "b'", "r\"", "u'", "f\"", "f'", "u\"", "b64\""].iter().find(|p| rest.starts_with(**p)).map_or(0, |p| p.len() - 1);
+    let skip = ["@\"", "b\"", "b'", "r\"", "u'", "f\"", "f'", "u\"", "b64\""]
+        .iter()
+        .find(|p| rest.starts_with(**p))
+        .map_or(0, |p| p.len() - 1);
     let mut body = &rest[skip..];
     let mut s = at + skip;
     for scheme in ["Bearer ", "bearer ", "Basic ", "basic ", "token ", "Token ", "\"Bearer ", "'Bearer "] {
@@ -173,7 +136,11 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
         let mut close = None;
         let mut prev = 0_u8;
         for (i, b) in inner.bytes().enumerate() {
-            let ends = if escaped { inner[..i + 1].is_char_boundary(i + 1) && inner.as_bytes()[i..].starts_with(open.as_bytes()) } else { b == open.as_bytes()[0] && prev != b'\\' };
+            let ends = if escaped {
+                inner[..i + 1].is_char_boundary(i + 1) && inner.as_bytes()[i..].starts_with(open.as_bytes())
+            } else {
+                b == open.as_bytes()[0] && prev != b'\\'
+            };
             if ends {
                 close = Some(i);
                 break;
@@ -207,13 +174,17 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
 fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: bool) -> Option<f32> {
     let n = v.len();
     let spaces = v.bytes().filter(|b| *b == b' ').count();
-    if n < 4 || n > 500 || placeholder(v) || spaces > 0 && !(value.quoted && class == Class::Password && spaces < 2 && strong(v)) {
+    if !(4..=500).contains(&n)
+        || placeholder(v)
+        || spaces > 0 && !(value.quoted && class == Class::Password && spaces < 2 && strong(v))
+    {
         return None;
     }
     let random = looks_random(v);
     let solid = strong(v) || n >= 20 && entropy(v) > 3.3 && random;
     let wordy = wordy(v);
-    let call = !value.quoted && (called(v) || v.contains("->") || v.contains('[') && !solid || v.starts_with('!'));
+    let call =
+        !value.quoted && (called(v) || v.contains("->") || v.contains('[') && !solid || v.starts_with('!'));
     if v.starts_with([',', ')', ';', ' ', '+']) && value.quoted {
         return None;
     }
@@ -225,7 +196,9 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
     }
     // In code an unquoted value is an expression; in configuration it is the value.
     let line = doc.t[doc.line_start(value.s)..doc.line_end(value.e)].trim();
-    let statement = line.ends_with([';', '{', '(', ')']) && value.stop != b'&' || doc.code && value.stop == b',' || doc.code && value.stop == b';';
+    let statement = line.ends_with([';', '{', '(', ')']) && value.stop != b'&'
+        || doc.code && value.stop == b','
+        || doc.code && value.stop == b';';
     let expression = !value.quoted && statement && !solid;
     let ok = match (class, op) {
         (Class::Weak, Op::Assign | Op::Argument) => solid && n >= 16 && digits(v) >= 2 && !named,
@@ -233,11 +206,26 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
         (Class::Weak, _) => false,
         (_, Op::Compare) => value.quoted && class == Class::Password && random,
         (Class::Password, Op::Assign | Op::Tag) => {
-            if value.quoted { n >= 4 && !wordy_sentence(v) && (!wordy || unpronounceable(v)) && (!named || random) } else { !expression && password_literal(v, random, wordy) && (!named || random) }
+            if value.quoted {
+                n >= 4 && !wordy_sentence(v) && (!wordy || unpronounceable(v)) && (!named || random)
+            } else {
+                !expression && password_literal(v, random, wordy) && (!named || random)
+            }
         }
-        (Class::Password, Op::Argument) => value.quoted && n >= 5 && (random || !wordy && unpronounceable(v)) && !v.contains('.'),
-        (Class::Password, Op::Space | Op::Prose) => random && n >= 5 && !plain_number(v) && !version(v) && !expression || value.quoted && random && n >= 4,
-        (Class::Key, Op::Assign | Op::Tag) => n >= 8 && (solid || random && n >= 12 && !wordy && digits(v) >= 2 || value.quoted && n >= 16 && entropy(v) > 3.2 && !wordy) && !expression,
+        (Class::Password, Op::Argument) => {
+            value.quoted && n >= 5 && (random || !wordy && unpronounceable(v)) && !v.contains('.')
+        }
+        (Class::Password, Op::Space | Op::Prose) => {
+            random && n >= 5 && !plain_number(v) && !version(v) && !expression
+                || value.quoted && random && n >= 4
+        }
+        (Class::Key, Op::Assign | Op::Tag) => {
+            n >= 8
+                && (solid
+                    || random && n >= 12 && !wordy && digits(v) >= 2
+                    || value.quoted && n >= 16 && entropy(v) > 3.2 && !wordy)
+                && !expression
+        }
         (Class::Key, Op::Argument) => solid && value.quoted,
         (Class::Key, Op::Space | Op::Prose) => solid && n >= 16 || n >= 20 && hexlike(v),
     };
@@ -271,7 +259,11 @@ fn version(v: &str) -> bool {
 
 /// An unquoted password of a configuration file.
 fn password_literal(v: &str, random: bool, wordy: bool) -> bool {
-    random || !wordy && v.len() >= 5 && v.bytes().all(|b| b.is_ascii_lowercase()) && (unpronounceable(v) || entropy(v) > 2.2 && v.len() >= 8)
+    random
+        || !wordy
+            && v.len() >= 5
+            && v.bytes().all(|b| b.is_ascii_lowercase())
+            && (unpronounceable(v) || entropy(v) > 2.2 && v.len() >= 8)
 }
 
 fn wordy_sentence(v: &str) -> bool {
@@ -280,7 +272,8 @@ fn wordy_sentence(v: &str) -> bool {
 
 /// A function call or a constructor.
 fn called(v: &str) -> bool {
-    v.find('(').is_some_and(|p| p > 0 && v[..p].bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:<>".contains(&b)))
+    v.find('(')
+        .is_some_and(|p| p > 0 && v[..p].bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:<>".contains(&b)))
 }
 
 /// Eight, four, four, four, twelve.

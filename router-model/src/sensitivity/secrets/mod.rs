@@ -5,6 +5,7 @@
 //! to a secret store are told apart in `strength`. Entropy alone never makes a finding.
 
 mod assign;
+mod operator;
 mod prefixes;
 mod service;
 mod strength;

@@ -9,25 +9,40 @@ use super::strength::{entropy, placeholder, repeated};
 use crate::sensitivity::Raw;
 use crate::sensitivity::doc::{Doc, Sink};
 
-const NAMES: &[&str] = &[
-    "airbrake", "airtable", "algolia", "alchemy", "amplitude", "apify", "apollo", "asana", "auth0", "aviationstack", "aws",
-    "azure", "bitbucket", "bitly", "blynk", "box", "braintree", "bugsnag", "buildkite", "calendly", "circleci", "clearbit",
-    "clickup", "cloudant", "cloudflare", "cloudinary", "cloudsmith", "cloudmersive", "codacy", "codeclimate", "codecov", "cohere", "coinbase", "confluent",
-    "contentful", "coveralls", "crowdin", "datadog", "deepgram", "deepai", "detectify", "digitalocean", "discord", "docusign", "doppler", "droneci",
-    "dropbox", "dynatrace", "elastic", "elevenlabs", "etherscan", "eventbrite", "facebook", "fastly", "figma", "finnhub", "firebase", "flickr", "foursquare",
-    "freshdesk", "front", "gemini", "geoapify", "github", "gitlab", "gitter", "google", "grafana", "gumroad", "harvest", "heroku", "honeycomb", "hubspot",
-    "hunter", "ibm", "infura", "instagram", "intercom", "ipinfo", "ipstack", "jenkins", "jfrog", "jira", "jotform", "kraken", "kucoin", "launchdarkly", "linear", "linkedin", "linode",
-    "lob", "lokalise", "looker", "mailchimp", "mailgun", "mailjet", "mandrill", "mapbox", "mapquest", "mattermost", "maxmind", "messagebird", "mistral", "mixpanel", "mongodb", "moralis", "netlify",
-    "newrelic", "newsapi", "nightfall", "ngrok", "notion", "nytimes", "okta", "openai", "opencage", "openweather", "openweathermap", "opsgenie", "optimizely", "pagerduty", "pandadoc", "particle", "pastebin",
-    "paypal", "percy", "pinecone", "pipedrive", "pivotal", "plaid", "planetscale", "polygon", "posthog", "postmark", "pubnub", "pusher", "quay", "rapidapi", "raygun", "razorpay", "recaptcha", "rollbar",
-    "salesforce", "sauce", "saucelabs", "scaleway", "scrapinghub", "securitytrails", "segment", "sendbird", "sendgrid", "sendinblue", "sentry", "serpapi", "shodan", "shopify", "shippo", "sidekiq", "slack", "snowflake", "snyk", "sonar",
-    "sonarcloud", "sonarqube", "sparkpost", "splunk", "spotify", "square", "squarespace", "stackexchange", "statuspage", "storyblok", "strava", "stripe", "sumologic", "supabase", "surveymonkey", "telegram", "tiingo", "todoist", "toggl", "tomtom", "travisci", "travis", "trello",
-    "twilio", "twitch", "twitter", "typeform", "unsplash", "uptimerobot", "vercel", "virustotal", "vultr", "wakatime", "webex", "webflow", "weatherapi", "wistia", "wordpress", "workato", "wrike", "yandex", "yelp", "youtube", "zapier", "zendesk", "zerobounce", "zoho", "zoom",
-    "abuseipdb", "adafruit", "alphavantage", "bannerbear", "browserstack", "bscscan", "censys", "chartmogul", "coinapi", "coinmarketcap", "convertkit", "customerio", "debounce", "deepl", "diffbot", "fixer", "flutterwave", "frameio", "freshbooks", "fullstory", "geocodio", "greynoise", "helpscout", "hellosign",
-    "hereapi", "here", "imagga", "imgbb", "imgur", "intrinio", "ip2location", "ipgeolocation", "ipapi", "jumpcloud", "keycdn", "klaviyo", "kickbox", "lastfm", "lemonsqueezy", "livestorm", "loggly", "logzio", "luno", "mailerlite", "marketstack", "mediastack", "monday", "nasa", "nexmo", "vonage", "numverify", "omdb", "onesignal", "owlbot",
-    "parseur", "pdfshift", "pexels", "pixabay", "positionstack", "prismic", "proxycrawl", "quickbooks", "rawg", "rebrandly", "rocketreach", "scraperapi", "screenshotlayer", "serpstack", "simplybook", "smartsheet", "smartystreets", "spoonacular", "stormglass", "svix", "tatum", "teamwork", "thingsboard", "ticketmaster", "timezonedb", "tmdb", "twelvedata", "ubidots",
-    "uploadcare", "urlscan", "userstack", "walkscore", "weatherstack", "weatherbit", "zenscrape", "zipcodeapi", "zipcodebase", "zerotier", "kagi", "bitfinex", "binance", "coinlayer", "languagelayer", "vatlayer", "mailboxlayer", "pdflayer", "countrylayer", "currencylayer", "graphhopper", "ayrshare", "courier", "codemagic", "capsulecrm", "mailsac", "lemlist", "mockaroo", "feedly", "pepipost", "ambee", "rosette", "sslmate", "streak", "swiftype", "ritekit", "upcdatabase", "tradier", "calendarific", "cryptocompare", "hiveage", "humanity",
-];
+/// Services that issue tokens without a mark of their own, separated by spaces.
+const NAMES: &str = "abuseipdb adafruit airbrake airtable alchemy algolia alphavantage ambee amplitude apify apollo \
+    asana auth0 aviationstack aws ayrshare azure bannerbear binance bitbucket bitfinex bitly blynk \
+    box braintree browserstack bscscan bugsnag buildkite calendarific calendly capsulecrm censys \
+    chartmogul circleci clearbit clickup cloudant cloudflare cloudinary cloudmersive cloudsmith \
+    codacy codeclimate codecov codemagic cohere coinapi coinbase coinlayer coinmarketcap confluent \
+    contentful convertkit countrylayer courier coveralls crowdin cryptocompare currencylayer \
+    customerio datadog debounce deepai deepgram deepl detectify diffbot digitalocean discord \
+    docusign doppler droneci dropbox dynatrace elastic elevenlabs etherscan eventbrite facebook \
+    fastly feedly figma finnhub firebase fixer flickr flutterwave foursquare frameio freshbooks \
+    freshdesk front fullstory gemini geoapify geocodio github gitlab gitter google grafana \
+    graphhopper greynoise gumroad harvest hellosign helpscout here hereapi heroku hiveage honeycomb \
+    hubspot humanity hunter ibm imagga imgbb imgur infura instagram intercom intrinio ip2location \
+    ipapi ipgeolocation ipinfo ipstack jenkins jfrog jira jotform jumpcloud kagi keycdn kickbox \
+    klaviyo kraken kucoin languagelayer lastfm launchdarkly lemlist lemonsqueezy linear linkedin \
+    linode livestorm lob loggly logzio lokalise looker luno mailboxlayer mailchimp mailerlite \
+    mailgun mailjet mailsac mandrill mapbox mapquest marketstack mattermost maxmind mediastack \
+    messagebird mistral mixpanel mockaroo monday mongodb moralis nasa netlify newrelic newsapi \
+    nexmo ngrok nightfall notion numverify nytimes okta omdb onesignal openai opencage openweather \
+    openweathermap opsgenie optimizely owlbot pagerduty pandadoc parseur particle pastebin paypal \
+    pdflayer pdfshift pepipost percy pexels pinecone pipedrive pivotal pixabay plaid planetscale \
+    polygon positionstack posthog postmark prismic proxycrawl pubnub pusher quay quickbooks \
+    rapidapi rawg raygun razorpay rebrandly recaptcha ritekit rocketreach rollbar rosette \
+    salesforce sauce saucelabs scaleway scraperapi scrapinghub screenshotlayer securitytrails \
+    segment sendbird sendgrid sendinblue sentry serpapi serpstack shippo shodan shopify sidekiq \
+    simplybook slack smartsheet smartystreets snowflake snyk sonar sonarcloud sonarqube sparkpost \
+    splunk spoonacular spotify square squarespace sslmate stackexchange statuspage stormglass \
+    storyblok strava streak stripe sumologic supabase surveymonkey svix swiftype tatum teamwork \
+    telegram thingsboard ticketmaster tiingo timezonedb tmdb todoist toggl tomtom tradier travis \
+    travisci trello twelvedata twilio twitch twitter typeform ubidots unsplash upcdatabase \
+    uploadcare uptimerobot urlscan userstack vatlayer vercel virustotal vonage vultr wakatime \
+    walkscore weatherapi weatherbit weatherstack webex webflow wistia wordpress workato wrike \
+    yandex yelp youtube zapier zendesk zenscrape zerobounce zerotier zipcodeapi zipcodebase zoho \
+    zoom";
 
 #[derive(Debug)]
 pub(super) struct Services {
@@ -40,7 +55,7 @@ impl Services {
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .kind(Some(AhoCorasickKind::DFA))
-            .build(NAMES)?;
+            .build(NAMES.split(' '))?;
         Ok(Self { automaton })
     }
 
@@ -50,7 +65,9 @@ impl Services {
             return;
         }
         for m in self.automaton.find_iter(doc.t) {
-            if !doc.prev(m.start()).is_ascii_alphanumeric() && let Some(raw) = behind(doc, m.end()) {
+            if !doc.prev(m.start()).is_ascii_alphanumeric()
+                && let Some(raw) = behind(doc, m.end())
+            {
                 out.push(raw);
             }
         }
@@ -81,10 +98,47 @@ fn behind(doc: &Doc<'_>, end: usize) -> Option<Raw> {
         if telling && opaque(word) {
             return Some(Raw::secret(end + at, end + at + word.len(), "service_key", 0.65));
         }
-        if ["hash", "sha", "commit", "digest", "checksum", "md5", "url", "host", "http", "https", "uuid", "integrity", "version", "domain", "client", "public", "tenant", "project", "bucket", "region"].iter().any(|w| lower.contains(w)) {
+        if [
+            "hash",
+            "sha",
+            "commit",
+            "digest",
+            "checksum",
+            "md5",
+            "url",
+            "host",
+            "http",
+            "https",
+            "uuid",
+            "integrity",
+            "version",
+            "domain",
+            "client",
+            "public",
+            "tenant",
+            "project",
+            "bucket",
+            "region",
+        ]
+        .iter()
+        .any(|w| lower.contains(w))
+        {
             return None;
         }
-        telling |= ["key", "token", "secret", "private", "access", "apikey", "auth", "pat", "password", "credential"].iter().any(|w| lower.contains(w));
+        telling |= [
+            "key",
+            "token",
+            "secret",
+            "private",
+            "access",
+            "apikey",
+            "auth",
+            "pat",
+            "password",
+            "credential",
+        ]
+        .iter()
+        .any(|w| lower.contains(w));
         at += len;
     }
     None
@@ -94,5 +148,10 @@ fn behind(doc: &Doc<'_>, end: usize) -> Option<Raw> {
 fn opaque(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
-    (20..=128).contains(&word.len()) && digits >= 4 && letters >= 4 && entropy(word) >= 3.0 && !repeated(word) && !placeholder(word)
+    (20..=128).contains(&word.len())
+        && digits >= 4
+        && letters >= 4
+        && entropy(word) >= 3.0
+        && !repeated(word)
+        && !placeholder(word)
 }

@@ -20,11 +20,62 @@ pub(super) fn repeated(text: &str) -> bool {
 
 /// Words that stand where a secret would be in documentation and tests.
 const PLACEHOLDERS: &[&str] = &[
-    "changeme", "change_me", "change-me", "example", "placeholder", "your", "xxxx", "****", "....", "redacted", "dummy",
-    "<password", "password", "passwd", "secret", "insert", "replace", "todo", "fixme", "not-set", "notset", "undefined",
-    "foobar", "sample", "test-", "some-", "fake-", "my-", "put_", "enter", "null", "none", "token", "goes_here", "here>",
-    "credential", "username", "unset", "required", "optional", "hidden", "masked", "removed", "generated", "invalid",
-    "wrong", "apikey", "api_key", "api-key", "-key", "_key", "lorem", "keepass", "vault:", "encrypted", "optional",
+    "changeme",
+    "change_me",
+    "change-me",
+    "example",
+    "placeholder",
+    "your",
+    "xxxx",
+    "****",
+    "....",
+    "redacted",
+    "dummy",
+    "<password",
+    "password",
+    "passwd",
+    "secret",
+    "insert",
+    "replace",
+    "todo",
+    "fixme",
+    "not-set",
+    "notset",
+    "undefined",
+    "foobar",
+    "sample",
+    "test-",
+    "some-",
+    "fake-",
+    "my-",
+    "put_",
+    "enter",
+    "null",
+    "none",
+    "token",
+    "goes_here",
+    "here>",
+    "credential",
+    "username",
+    "unset",
+    "required",
+    "optional",
+    "hidden",
+    "masked",
+    "removed",
+    "generated",
+    "invalid",
+    "wrong",
+    "apikey",
+    "api_key",
+    "api-key",
+    "-key",
+    "_key",
+    "lorem",
+    "keepass",
+    "vault:",
+    "encrypted",
+    "optional",
 ];
 
 /// Values that are references to a secret, stand-ins for one, or plain words of the language around.
@@ -33,17 +84,85 @@ pub(super) fn placeholder(value: &str) -> bool {
     let lower = v.to_ascii_lowercase();
     let word = matches!(
         lower.as_str(),
-        "" | "true" | "false" | "yes" | "no" | "null" | "nil" | "none" | "string" | "str" | "int" | "number" | "boolean"
-            | "bool" | "any" | "object" | "varchar" | "text" | "char" | "float" | "void" | "undefined" | "self" | "this"
-            | "input" | "type" | "value" | "default" | "empty" | "pass" | "pwd" | "user" | "admin" | "root" | "env" | "key"
-            | "function" | "new" | "return" | "await" | "async" | "const" | "let" | "var" | "hash" | "salt" | "bearer"
-            | "basic" | "required" | "optional" | "incorrect" | "wrong" | "invalid" | "file" | "path" | "prompt" | "option"
+        "" | "true"
+            | "false"
+            | "yes"
+            | "no"
+            | "null"
+            | "nil"
+            | "none"
+            | "string"
+            | "str"
+            | "int"
+            | "number"
+            | "boolean"
+            | "bool"
+            | "any"
+            | "object"
+            | "varchar"
+            | "text"
+            | "char"
+            | "float"
+            | "void"
+            | "undefined"
+            | "self"
+            | "this"
+            | "input"
+            | "type"
+            | "value"
+            | "default"
+            | "empty"
+            | "pass"
+            | "pwd"
+            | "user"
+            | "admin"
+            | "root"
+            | "env"
+            | "key"
+            | "function"
+            | "new"
+            | "return"
+            | "await"
+            | "async"
+            | "const"
+            | "let"
+            | "var"
+            | "hash"
+            | "salt"
+            | "bearer"
+            | "basic"
+            | "required"
+            | "optional"
+            | "incorrect"
+            | "wrong"
+            | "invalid"
+            | "file"
+            | "path"
+            | "prompt"
+            | "option"
     );
     let reference = v.starts_with(['$', '<', '{', '[', '(', '@', '&', '*', '%', '#']) && !strong(v)
-        || v.starts_with("${") || v.starts_with("$(") || v.starts_with("{{") || v.starts_with("%(") || v.starts_with("<%")
-        || v.starts_with("env(") || v.contains("${") || v.contains("{{") || v.contains("process.env") || v.contains("os.environ")
-        || v.starts_with("ENC[") || v.starts_with("!vault") || v.contains("::") || v.contains("...") || v.starts_with("ref+")
-        || v.starts_with("%s") || v.starts_with("secretref") || v.starts_with("arn:") || v.starts_with("file:") || v.starts_with("http:") || v.starts_with("https:");
+        || v.starts_with("${")
+        || v.starts_with("$(")
+        || v.starts_with("{{")
+        || v.starts_with("%(")
+        || v.starts_with("<%")
+        || v.starts_with("env(")
+        || v.contains("${")
+        || v.contains("{{")
+        || v.contains("process.env")
+        || v.contains("os.environ")
+        || v.starts_with("ENC[")
+        || v.starts_with("!vault")
+        || v.contains("::")
+        || v.contains("...")
+        || v.starts_with("ref+")
+        || v.starts_with("%s")
+        || v.starts_with("secretref")
+        || v.starts_with("arn:")
+        || v.starts_with("file:")
+        || v.starts_with("http:")
+        || v.starts_with("https:");
     let stand_in = !strong(v) && PLACEHOLDERS.iter().any(|p| lower.contains(p));
     word || reference || stand_in || repeated(v) && v.len() >= 6 || sequence(&lower)
 }
@@ -54,11 +173,36 @@ pub(super) fn strong(v: &str) -> bool {
     let upper = v.bytes().any(|b| b.is_ascii_uppercase());
     let lower = v.bytes().any(|b| b.is_ascii_lowercase());
     v.len() >= 16 && digits >= 3 && (upper && lower || digits >= 5) && entropy(v) > 3.4
-        || v.len() >= 10 && digits >= 1 && upper && lower && v.bytes().any(|b| b.is_ascii_punctuation() && !b"_-.$(){}<>[]".contains(&b)) && entropy(v) > 3.0
+        || v.len() >= 10
+            && digits >= 1
+            && upper
+            && lower
+            && v.bytes().any(|b| b.is_ascii_punctuation() && !b"_-.$(){}<>[]".contains(&b))
+            && entropy(v) > 3.0
 }
 
 fn sequence(lower: &str) -> bool {
-    matches!(lower, "abc" | "abcd" | "abc123" | "123" | "1234" | "12345" | "123456" | "1234567890" | "abcdef" | "foo" | "bar" | "baz" | "qux" | "asdf" | "xxx" | "yyy" | "zzz" | "abcdefghijklmnopqrstuvwxyz")
+    matches!(
+        lower,
+        "abc"
+            | "abcd"
+            | "abc123"
+            | "123"
+            | "1234"
+            | "12345"
+            | "123456"
+            | "1234567890"
+            | "abcdef"
+            | "foo"
+            | "bar"
+            | "baz"
+            | "qux"
+            | "asdf"
+            | "xxx"
+            | "yyy"
+            | "zzz"
+            | "abcdefghijklmnopqrstuvwxyz"
+    )
 }
 
 /// An identifier or path of program text rather than a value: words joined by one kind of sign.
@@ -68,7 +212,8 @@ pub(super) fn wordy(v: &str) -> bool {
         return false;
     }
     let parts: Vec<&str> = v.split(['_', '-', '.', '/', ' ']).filter(|p| !p.is_empty()).collect();
-    let camel = v.bytes().skip(1).filter(u8::is_ascii_uppercase).count() >= 1 && v.bytes().any(|b| b.is_ascii_lowercase());
+    let camel = v.bytes().skip(1).filter(u8::is_ascii_uppercase).count() >= 1
+        && v.bytes().any(|b| b.is_ascii_lowercase());
     parts.len() >= 2 || camel
 }
 

@@ -21,9 +21,21 @@ impl Structured {
     pub(super) fn new() -> Result<Self, regex::Error> {
         // Name, a literal that every match holds, and the pattern. The first group is the secret where there is one.
         let shapes: &[(&'static str, &'static str, &str)] = &[
-            ("slack_webhook", "hooks.slack.com/", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_-]{20,120})"),
-            ("discord_webhook", "/api/webhooks/", r"discord(?:app)?\.com/api/webhooks/(\d{15,22}/[\w-]{40,100})"),
-            ("teams_webhook", "/IncomingWebhook/", r"(?:https://)?[\w.-]+/webhook(?:b2)?/([\w@-]{30,90}/IncomingWebhook/[\w-]+(?:/[\w-]+)?)"),
+            (
+                "slack_webhook",
+                "hooks.slack.com/",
+                r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_-]{20,120})",
+            ),
+            (
+                "discord_webhook",
+                "/api/webhooks/",
+                r"discord(?:app)?\.com/api/webhooks/(\d{15,22}/[\w-]{40,100})",
+            ),
+            (
+                "teams_webhook",
+                "/IncomingWebhook/",
+                r"(?:https://)?[\w.-]+/webhook(?:b2)?/([\w@-]{30,90}/IncomingWebhook/[\w-]+(?:/[\w-]+)?)",
+            ),
             ("telegram_token", ":AA", r"\b(\d{8,10}:AA[\w-]{32,34})\b"),
             ("discord_token", ".G", r"\b([MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,40})\b"),
             ("mailchimp_key", "-us", r"\b([0-9a-f]{32}-us\d{1,2})\b"),
@@ -31,7 +43,11 @@ impl Structured {
             ("azure_storage_key", "==", r"(?:^|[^A-Za-z0-9+/-])([A-Za-z0-9+/]{86}==)"),
             ("azure_key", "JQQJ", r"\b([A-Za-z0-9]{52}JQQJ9[A-Za-z0-9]{27})\b"),
             ("azure_key", "AzSe", r"\b([A-Za-z0-9]{42}AzSe[A-Za-z0-9]{6,10})\b"),
-            ("azure_key", "+A", r"\b([A-Za-z0-9+/]{33,44}\+A(?:RmD|Eh[A-Z]|SbC?|CRC|CDb|MAI|IoT|zFu)[A-Za-z0-9+/]{1,9}=)"),
+            (
+                "azure_key",
+                "+A",
+                r"\b([A-Za-z0-9+/]{33,44}\+A(?:RmD|Eh[A-Z]|SbC?|CRC|CDb|MAI|IoT|zFu)[A-Za-z0-9+/]{1,9}=)",
+            ),
             ("airtable_token", "pat", r"\b(pat[A-Za-z0-9]{14}\.[0-9a-f]{64})\b"),
             ("asana_token", "/", r"\b([012]/\d{12,20}(?:/\d{12,20})?:[0-9a-f]{32})\b"),
             ("zoho_token", "1000.", r"\b(1000\.[0-9a-f]{32}\.[0-9a-f]{32})\b"),
@@ -44,15 +60,35 @@ impl Structured {
             ("netrc_password", "machine", r"(?m)machine\s+\S+\s+login\s+\S+\s+password\s+(\S+)"),
             ("bcrypt_hash", "$2", r"(\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53})"),
             ("unix_hash", "$6$", r"(\$6\$[./A-Za-z0-9$=]{8,40}\$[./A-Za-z0-9]{86})"),
-            ("google_oauth_client", ".apps.googleusercontent.com", r"\b(\d{8,14}-[a-z0-9]{20,40}\.apps\.googleusercontent\.com)\b"),
-            ("cli_password", " -u", r#"(?:^|[\s'"])-u ?["']?[\w.@\\-]{1,60}[: ](?:-p ?)?["']?([^\s"']{4,80})"#),
+            (
+                "google_oauth_client",
+                ".apps.googleusercontent.com",
+                r"\b(\d{8,14}-[a-z0-9]{20,40}\.apps\.googleusercontent\.com)\b",
+            ),
+            (
+                "cli_password",
+                " -u",
+                r#"(?:^|[\s'"])-u ?["']?[\w.@\\-]{1,60}[: ](?:-p ?)?["']?([^\s"']{4,80})"#,
+            ),
             ("cli_password", "pass:", r"(?:^|[\s=])(?:-\w+ )?pass:([^\s'\x22\\]{4,80})"),
-            ("network_credential", "NetworkCredential", r#"NetworkCredential\(\s*"[^"]{1,80}"\s*,\s*"([^"]{4,120})""#),
-            ("directory_entry", "DirectoryEntry", r#"DirectoryEntry\([^"]*"[^"]*"\s*,\s*"[^"]*"\s*,\s*"([^"]{4,120})""#),
+            (
+                "network_credential",
+                "NetworkCredential",
+                r#"NetworkCredential\(\s*"[^"]{1,80}"\s*,\s*"([^"]{4,120})""#,
+            ),
+            (
+                "directory_entry",
+                "DirectoryEntry",
+                r#"DirectoryEntry\([^"]*"[^"]*"\s*,\s*"[^"]*"\s*,\s*"([^"]{4,120})""#,
+            ),
             ("sql_password", "IDENTIFIED BY", r#"(?i)IDENTIFIED BY ['"]?([^\s'";]{3,80})"#),
             ("sql_password", "identified by", r#"identified by ['"]?([^\s'";]{3,80})"#),
             ("odbc_password", "wd=", r#"(?i)(?:^|[;'"\s])pwd=["']?([^;"'\s]{3,80})"#),
-            ("login_pair", " / ", r"(?i)(?:login|user(?:name)?|account|credentials?)(?: (?:is|are|ist|es))?:? ([\w.@-]{3,40}) / (\S{4,60})"),
+            (
+                "login_pair",
+                " / ",
+                r"(?i)(?:login|user(?:name)?|account|credentials?)(?: (?:is|are|ist|es))?:? ([\w.@-]{3,40}) / (\S{4,60})",
+            ),
         ];
         let shapes = shapes
             .iter()
@@ -68,7 +104,9 @@ impl Structured {
             user_info(doc, at, out);
         }
         for (name, literal, pattern) in &self.shapes {
-            if literal.len() < 2 && !doc.code && doc.b.len() > 4000 || memchr::memmem::find(doc.b, literal).is_none() {
+            if literal.len() < 2 && !doc.code && doc.b.len() > 4000
+                || memchr::memmem::find(doc.b, literal).is_none()
+            {
                 continue;
             }
             for c in pattern.captures_iter(doc.t) {
@@ -76,7 +114,9 @@ impl Structured {
                 if !strong(m.as_str()) && placeholder(m.as_str()) || repeated(m.as_str()) {
                     continue;
                 }
-                if *name == "login_pair" && let Some(user) = c.get(1) {
+                if *name == "login_pair"
+                    && let Some(user) = c.get(1)
+                {
                     out.push(Raw::new(user.start(), user.end(), Username, 0.8));
                 }
                 let end = m.start() + m.as_str().trim_end_matches([',', ';', '.', ')']).len();
@@ -99,7 +139,11 @@ fn pem(doc: &Doc<'_>, out: &mut Sink) {
         let close = body.find("-----END ").and_then(|p| body[p + 9..].find("-----").map(|q| p + 9 + q + 5));
         let open = || {
             let first = head.find("KEY").unwrap_or(0) + 3;
-            first + body[first..].bytes().take_while(|c| c.is_ascii_alphanumeric() || b"+/=\n\r- \\:,\"'".contains(c)).count()
+            first
+                + body[first..]
+                    .bytes()
+                    .take_while(|c| c.is_ascii_alphanumeric() || b"+/=\n\r- \\:,\"'".contains(c))
+                    .count()
         };
         let len = close.unwrap_or_else(open);
         let material = body[..len].bytes().filter(u8::is_ascii_alphanumeric).count();
@@ -111,7 +155,11 @@ fn pem(doc: &Doc<'_>, out: &mut Sink) {
     // The same header behind Base64.
     for head in [&b"LS0tLS1CRUdJTi"[..]] {
         for at in memchr::memmem::find_iter(doc.b, head) {
-            let len = doc.b[at..].iter().take(PEM_MAX).take_while(|c| c.is_ascii_alphanumeric() || b"+/=".contains(c)).count();
+            let len = doc.b[at..]
+                .iter()
+                .take(PEM_MAX)
+                .take_while(|c| c.is_ascii_alphanumeric() || b"+/=".contains(c))
+                .count();
             let start = from_base64(&doc.b[at..at + len.min(80) / 4 * 4]).unwrap_or_default();
             if String::from_utf8_lossy(&start).contains("PRIVATE") {
                 out.push(Raw::secret(at, at + len, "private_key", 0.97));
@@ -127,12 +175,20 @@ fn jwt(doc: &Doc<'_>, out: &mut Sink) {
         if at < done || doc.prev(at).is_ascii_alphanumeric() {
             continue;
         }
-        let len = doc.b[at..].iter().take(16_384).take_while(|c| c.is_ascii_alphanumeric() || b"_-.=".contains(c)).count();
+        let len = doc.b[at..]
+            .iter()
+            .take(16_384)
+            .take_while(|c| c.is_ascii_alphanumeric() || b"_-.=".contains(c))
+            .count();
         let token = doc.t[at..at + len].trim_end_matches(['.', '=', '-']);
         let parts: Vec<&str> = token.split('.').collect();
         let header = from_base64(parts[0].as_bytes()).unwrap_or_default();
         let header = String::from_utf8_lossy(&header);
-        if parts.len() >= 2 && parts[1].len() >= 8 && header.starts_with('{') && (header.contains("\"alg\"") || header.contains("\"enc\"") || header.contains("\"typ\"")) {
+        if parts.len() >= 2
+            && parts[1].len() >= 8
+            && header.starts_with('{')
+            && (header.contains("\"alg\"") || header.contains("\"enc\"") || header.contains("\"typ\""))
+        {
             out.push(Raw::secret(at, at + token.len(), "jwt", 0.97));
             done = at + token.len();
         }
@@ -158,7 +214,8 @@ fn user_info(doc: &Doc<'_>, at: usize, out: &mut Sink) {
     let host = &authority[sign + 1..];
     let known = user.contains('/') || user.len() > 80 || pass.is_empty() || pass.starts_with("//");
     let lower = pass.to_ascii_lowercase();
-    let stand_in = placeholder(pass) && !matches!(lower.as_str(), "postgres" | "root" | "admin" | "guest") || ["pass", "password", "pw", "pwd", "secret", "user"].contains(&lower.as_str());
+    let stand_in = placeholder(pass) && !matches!(lower.as_str(), "postgres" | "root" | "admin" | "guest")
+        || ["pass", "password", "pw", "pwd", "secret", "user"].contains(&lower.as_str());
     if known || stand_in || host.is_empty() && !rest[end..].starts_with('"') {
         return;
     }
