@@ -25,6 +25,9 @@ struct Count {
     wrong: usize,
 }
 
+/// Records, and by topic how many score at least one half, and the sum of scores.
+type TopicTally = (usize, BTreeMap<&'static str, (usize, f32)>);
+
 #[derive(Default)]
 struct Leaks {
     docs: usize,
@@ -51,7 +54,7 @@ fn main() {
     };
     let mut counts: BTreeMap<(String, String), Count> = BTreeMap::new();
     let mut leaks: BTreeMap<String, Leaks> = BTreeMap::new();
-    let mut topics: BTreeMap<String, (usize, BTreeMap<&str, (usize, f32)>)> = BTreeMap::new();
+    let mut topics: BTreeMap<String, TopicTally> = BTreeMap::new();
     let (mut negatives, mut flagged) = (0, BTreeMap::<String, usize>::new());
     let (mut bytes, mut seconds, mut docs, mut flagged_docs) = (0, 0.0, 0, 0);
     for line in readers.into_iter().flat_map(BufRead::lines) {

@@ -163,12 +163,23 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
     let stops: &[char] = match op {
         Op::Tag => &['<', '\n'],
         Op::Prose | Op::Space => &[' ', '\n', '\t', '"', '\'', '`', ',', ';', ')', '<'],
-        _ => &[' ', '\n', '\t', '\r', '"', '\'', '`', ',', ';', '&', '<', '|'],
+        _ => &[' ', '\n', '\t', '\r', '"', '\'', '`', ',', ';', '<', '|'],
     };
     let len = body.find(stops).unwrap_or(body.len());
+    let len = query_end(&body[..len]);
     let stop = body.as_bytes().get(len).copied().unwrap_or(b'\n');
     let text = body[..len].trim_end_matches(['.', ':', ')', ']', '}', '\\', '\r']);
     (!text.is_empty()).then_some(Value { s, e: s + text.len(), quoted: false, stop })
+}
+
+/// Where a value ends that is one of several `name=value` pairs joined by `&`.
+fn query_end(v: &str) -> usize {
+    let pair = |at: &usize| {
+        let name = v[at + 1..].bytes().take_while(|b| name_byte(*b)).count();
+        name == 0 && at + 1 == v.len()
+            || name > 0 && matches!(v.as_bytes().get(at + 1 + name), Some(b'=' | b'&'))
+    };
+    memchr::memchr_iter(b'&', v.as_bytes()).find(pair).unwrap_or(v.len())
 }
 
 fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: bool) -> Option<f32> {
