@@ -44,7 +44,7 @@ pub(crate) struct OnnxBackend {
 #[derive(Debug)]
 enum Cache {
     /// In buffers bound to the session, or nowhere before the first request.
-    Shared(Option<IoBinding>),
+    Shared(Option<Box<IoBinding>>),
     /// In the outputs of the last step, as (input name, value).
     Growing(Vec<(String, DynValue)>),
 }
@@ -137,7 +137,7 @@ impl Backend for OnnxBackend {
                 self.capacity = capacity.next_multiple_of(CAPACITY_STEP).min(limit).max(capacity);
                 kept = 0;
                 let bound = self.bind_buffers()?;
-                self.cache = Cache::Shared(Some(bound));
+                self.cache = Cache::Shared(Some(Box::new(bound)));
             }
             Cache::Growing(values) => {
                 values.clear();

@@ -5,6 +5,9 @@
 //! silently: the panicking job and all that wait get [`Error::WorkerGone`], and readiness turns false. The network's
 //! state after a panic is unknown, so the thread does not go on.
 
+#[cfg(test)]
+mod tests;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,7 +14,7 @@ const COMMAND: &str = "sluicegate models pull onnxruntime";
 
 pub(crate) fn find(root: &Path, config: Option<&Path>) -> Result<PathBuf> {
     let from_environment = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-    for explicit in config.map(Path::to_path_buf).into_iter().chain(from_environment) {
+    if let Some(explicit) = config.map(Path::to_path_buf).or(from_environment) {
         if explicit.is_file() {
             return Ok(explicit);
         }

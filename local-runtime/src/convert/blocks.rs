@@ -216,7 +216,7 @@ fn q5_k(block: &[u8], groups: &mut Vec<Group>) {
 
 fn q6_k(block: &[u8], groups: &mut Vec<Group>) {
     let (low, high, scales, d) = (&block[..128], &block[128..192], &block[192..208], half_at(block, 208));
-    for group in 0..16 {
+    for (group, &scale) in scales.iter().enumerate() {
         let (half, quarter, first) = (group / 8, group % 8 / 2, group % 2 * GROUP);
         let q = std::array::from_fn(|i| {
             let l = first + i;
@@ -225,6 +225,6 @@ fn q6_k(block: &[u8], groups: &mut Vec<Group>) {
             let bits = high[half * 32 + l] >> (2 * quarter) & 3;
             (nibble | bits << 4) as i8 - 32
         });
-        groups.push(Group { q, scale: d * f32::from(scales[group] as i8), offset: 0.0 });
+        groups.push(Group { q, scale: d * f32::from(scale as i8), offset: 0.0 });
     }
 }

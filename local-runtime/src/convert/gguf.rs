@@ -66,10 +66,6 @@ impl Gguf {
         Ok(Self { path: path.to_path_buf(), file: cursor.reader.into_inner(), metadata, tensors })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name)
     }

@@ -160,7 +160,7 @@ impl GraphBuilder {
     /// `x @ matrix^T (+ bias)`, `[batch, sequence, columns]` to `[batch, sequence, rows]`.
     pub(crate) fn linear(&mut self, name: &str, x: &str, matrix: &Matrix, bias: Option<&str>) -> String {
         match matrix {
-            Matrix::Dense { values, .. } => {
+            Matrix::Dense { values } => {
                 let weight = self.external(name, values, None);
                 let product =
                     self.node(MICROSOFT, "FusedMatMul", &[x, &weight], &[("transB", Attribute::Int(1))]);
@@ -213,7 +213,7 @@ impl GraphBuilder {
     pub(crate) fn embedding(&mut self, ids: &str, matrix: &Matrix) -> String {
         let name = "embedding";
         let matrix = match matrix {
-            Matrix::Dense { values, .. } => {
+            Matrix::Dense { values } => {
                 let table = self.external(name, values, None);
                 return self.node(STANDARD, "Gather", &[&table, ids], &[]);
             }

@@ -7,7 +7,6 @@
 pub(crate) mod attribute_type {
     pub(crate) const FLOAT: i32 = 1;
     pub(crate) const INT: i32 = 2;
-    pub(crate) const INTS: i32 = 7;
 }
 
 /// `TensorProto.DataType`.
@@ -81,8 +80,6 @@ pub(crate) struct AttributeProto {
     pub(crate) f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub(crate) i: Option<i64>,
-    #[prost(int64, repeated, packed = "false", tag = "8")]
-    pub(crate) ints: Vec<i64>,
     #[prost(int32, tag = "20")]
     pub(crate) r#type: i32,
 }

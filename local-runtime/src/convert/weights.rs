@@ -36,7 +36,7 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone)]
 pub(crate) enum Matrix {
     /// 32-bit floats `[rows, columns]`.
-    Dense { rows: usize, columns: usize, values: Stored },
+    Dense { values: Stored },
     /// Integers with a scale for each block of a row.
     Quantised(Quantised),
 }
@@ -208,7 +208,7 @@ impl<'a> DataWriter<'a> {
             })?;
         }
         let values = self.stored(super::onnx_proto::data_type::FLOAT, offset, &[rows, columns]);
-        Ok(Matrix::Dense { rows, columns, values })
+        Ok(Matrix::Dense { values })
     }
 }
 

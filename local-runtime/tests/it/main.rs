@@ -3,6 +3,7 @@
 //! Models and the ONNX Runtime come from package registries on first use, into the same cache that the product
 //! uses (`SLUICEGATE_CACHE` overrides).
 
+mod default_model;
 mod hostile;
 mod smollm2;
 mod store;

