@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 static DETECTOR: LazyLock<Detector> =
     LazyLock::new(|| Detector::new(DetectorConfig::default()).expect("built-in patterns compile"));
 
+/// Enough to reach the rare paths in about a second with an optimised build.
+const CASES: u32 = 500;
+
 fn check(text: &str) {
     let scan = DETECTOR.scan(text);
     assert!(!scan.doubt.contains(&policies::Doubt::DetectorError), "a recogniser failed on {text:?}");
@@ -80,7 +83,7 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_scanned(text in any::<String>()) {
@@ -90,6 +93,13 @@ proptest! {
     #[test]
     fn any_row_of_pieces_is_scanned(pieces in prop::collection::vec(piece(), 0..40)) {
         check(&pieces.concat());
+    }
+
+    #[test]
+    fn any_long_line_is_scanned(pieces in prop::collection::vec(piece(), 1..12), pad in 0_usize..5) {
+        let row = pieces.concat().replace('\n', " ");
+        let times = 9000 / row.len().max(1);
+        check(&format!("{}{}", "é".repeat(pad), row.repeat(times.min(400))));
     }
 
     #[test]

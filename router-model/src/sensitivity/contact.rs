@@ -20,8 +20,11 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
         }
     }
     spelled(doc, out);
+    let mut done = 0;
     for at in memchr::memmem::find_iter(doc.b, b"://") {
-        url(doc, at, out);
+        if at >= done {
+            done = url(doc, at, out);
+        }
     }
     for at in memchr::memmem::find_iter(doc.b, b"www.") {
         bare_url(doc, at, out);
@@ -120,24 +123,29 @@ fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
         .then(|| Raw::new(at, e, Username, 0.7).sub("handle"))
 }
 
-/// `name [at] host [dot] tld`, also with parentheses or bare words.
+/// `name [at] host [dot] tld`, also with parentheses or bare words. Read around the dot, the rarer of the two.
 fn spelled(doc: &Doc<'_>, out: &mut Sink) {
-    let lower = |w: &str, list: &[&str]| list.iter().any(|l| w.eq_ignore_ascii_case(l));
+    let mut done = 0;
+    for mark in [&b"dot"[..], b"DOT", b"Dot", b"[.]", b"(.)", b"punto", b"punkt", b"[at]", b"(at)"] {
+        for at in memchr::memmem::find_iter(doc.b, mark) {
+            if at >= done || mark != b"dot" {
+                let back = doc.lookback(at, 90);
+                spelled_in(doc, at - back.len(), doc.window(at - back.len(), 160), out);
+                done = at + 30;
+            }
+        }
+    }
+}
+
+fn spelled_in(doc: &Doc<'_>, base: usize, window: &str, out: &mut Sink) {
     const AT: &[&str] = &["[at]", "(at)", "{at}", "<at>", "at", "[@]", "(@)", "arroba", "_at_", "-at-"];
     const DOT: &[&str] =
         &["[dot]", "(dot)", "{dot}", "<dot>", "dot", "[.]", "(.)", "punto", "punkt", "point"];
-    if memchr::memmem::find(doc.b, b"dot").is_none()
-        && memchr::memmem::find(doc.b, b"DOT").is_none()
-        && memchr::memmem::find(doc.b, b"[.]").is_none()
-        && memchr::memmem::find(doc.b, b"(at)").is_none()
-        && memchr::memmem::find(doc.b, b"[at]").is_none()
-    {
-        return;
-    }
+    let lower = |w: &str, list: &[&str]| list.iter().any(|l| w.eq_ignore_ascii_case(l));
     let mut words: Vec<(usize, usize)> = Vec::new();
-    for line_word in doc.t.split_ascii_whitespace() {
-        let s = line_word.as_ptr() as usize - doc.t.as_ptr() as usize;
-        words.extend(pieces(line_word).into_iter().map(|(a, b)| (s + a, s + b)));
+    for word in window.split_ascii_whitespace() {
+        let s = base + word.as_ptr() as usize - window.as_ptr() as usize;
+        words.extend(pieces(word).into_iter().map(|(a, b)| (s + a, s + b)));
     }
     let text = |i: usize| words.get(i).map_or("", |w| &doc.t[w.0..w.1]);
     for i in 1..words.len() {
@@ -205,7 +213,8 @@ fn url_end(doc: &Doc<'_>, from: usize) -> usize {
     e
 }
 
-fn url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
+/// A URL around `://`; where it ends.
+fn url(doc: &Doc<'_>, at: usize, out: &mut Sink) -> usize {
     let mut s = at;
     while s > 0 && at - s < 20 && (doc.b[s - 1].is_ascii_alphanumeric() || b"+.-".contains(&doc.b[s - 1])) {
         s -= 1;
@@ -219,6 +228,7 @@ fn url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
     if web && !local && e > at + 6 {
         out.push(Raw::new(s, e, Url, 0.6));
     }
+    e
 }
 
 fn bare_url(doc: &Doc<'_>, at: usize, out: &mut Sink) {

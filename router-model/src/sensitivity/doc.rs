@@ -145,15 +145,21 @@ impl<'a> Doc<'a> {
         self.t.get(start..at).unwrap_or("")
     }
 
-    /// Start of the line that `at` is on.
+    /// Start of the line that `at` is on, or of its last 2,000 bytes.
     pub(crate) fn line_start(&self, at: usize) -> usize {
-        memchr::memrchr(b'\n', &self.b[at.saturating_sub(2000)..at])
-            .map_or(at.saturating_sub(2000), |p| at.saturating_sub(2000) + p + 1)
+        let mut from = at.saturating_sub(2000);
+        while !self.t.is_char_boundary(from) {
+            from += 1;
+        }
+        memchr::memrchr(b'\n', &self.b[from..at]).map_or(from, |p| from + p + 1)
     }
 
-    /// End of the line that `at` is on.
+    /// End of the line that `at` is on, at most 4,000 bytes on.
     pub(crate) fn line_end(&self, at: usize) -> usize {
-        let cap = (at + 4000).min(self.b.len());
+        let mut cap = (at + 4000).min(self.b.len());
+        while !self.t.is_char_boundary(cap) {
+            cap -= 1;
+        }
         memchr::memchr(b'\n', &self.b[at.min(cap)..cap]).map_or(cap, |p| at + p)
     }
 }

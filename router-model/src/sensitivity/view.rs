@@ -77,22 +77,28 @@ impl<'a> View<'a> {
         let mut words = mixed.iter().copied().peekable();
         let mut out = Builder::with_capacity(text.len());
         let mut buf = [0_u8; 4];
+        let mut copied = 0;
         for (at, c) in text.char_indices() {
+            if c.is_ascii() {
+                continue;
+            }
             let end = at + c.len_utf8();
             while words.peek().is_some_and(|&(_, e)| e <= at) {
                 words.next();
             }
             let in_mixed = words.peek().is_some_and(|&(s, _)| s <= at);
-            if c.is_ascii() {
-                out.copy(&text[at..end], at);
-            } else if is_ignorable(c) {
-                out.replace("", at, end);
+            let with = if is_ignorable(c) {
+                ""
             } else if let Some(f) = fold(c).or_else(|| if in_mixed { confusable(c) } else { None }) {
-                out.replace(f.encode_utf8(&mut buf), at, end);
+                f.encode_utf8(&mut buf)
             } else {
-                out.copy(&text[at..end], at);
-            }
+                continue;
+            };
+            out.copy(&text[copied..at], copied);
+            out.replace(with, at, end);
+            copied = end;
         }
+        out.copy(&text[copied..], copied);
         out.finish()
     }
 

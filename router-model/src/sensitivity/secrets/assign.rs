@@ -137,7 +137,7 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
         let mut prev = 0_u8;
         for (i, b) in inner.bytes().enumerate() {
             let ends = if escaped {
-                inner[..i + 1].is_char_boundary(i + 1) && inner.as_bytes()[i..].starts_with(open.as_bytes())
+                inner.as_bytes()[i..].starts_with(open.as_bytes())
             } else {
                 b == open.as_bytes()[0] && prev != b'\\'
             };

@@ -1,7 +1,7 @@
 //! Credentials that announce themselves: the prefix, the alphabet and the length that a vendor documents or that
 //! its public clients check. The longest prefix wins, and what follows must be as long as the vendor makes it.
 
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
 use super::strength::{entropy, repeated};
 use crate::sensitivity::Raw;
@@ -285,8 +285,10 @@ pub(super) struct Prefixes {
 
 impl Prefixes {
     pub(super) fn new() -> Result<Self, BuildError> {
-        let automaton =
-            AhoCorasick::builder().match_kind(MatchKind::Standard).build(RULES.iter().map(|r| r.0))?;
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(RULES.iter().map(|r| r.0))?;
         Ok(Self { automaton })
     }
 

@@ -175,20 +175,18 @@ fn jwt(doc: &Doc<'_>, out: &mut Sink) {
         if at < done || doc.prev(at).is_ascii_alphanumeric() {
             continue;
         }
-        let len = doc.b[at..]
-            .iter()
-            .take(16_384)
-            .take_while(|c| c.is_ascii_alphanumeric() || b"_-.=".contains(c))
-            .count();
-        let token = doc.t[at..at + len].trim_end_matches(['.', '=', '-']);
-        let parts: Vec<&str> = token.split('.').collect();
-        let header = from_base64(parts[0].as_bytes()).unwrap_or_default();
+        // The header is short; the rest is read only when it is one.
+        let part = |c: &u8| c.is_ascii_alphanumeric() || b"_-=".contains(c);
+        let head = doc.b[at..].iter().take(2048).take_while(|c| part(c)).count();
+        let header = from_base64(&doc.b[at..at + head]).unwrap_or_default();
         let header = String::from_utf8_lossy(&header);
-        if parts.len() >= 2
-            && parts[1].len() >= 8
-            && header.starts_with('{')
-            && (header.contains("\"alg\"") || header.contains("\"enc\"") || header.contains("\"typ\""))
-        {
+        let named = header.contains("\"alg\"") || header.contains("\"enc\"") || header.contains("\"typ\"");
+        if !header.starts_with('{') || !named {
+            continue;
+        }
+        let len = doc.b[at..].iter().take(16_384).take_while(|c| part(c) || **c == b'.').count();
+        let token = doc.t[at..at + len].trim_end_matches(['.', '=', '-']);
+        if token.split('.').nth(1).is_some_and(|payload| payload.len() >= 8) {
             out.push(Raw::secret(at, at + token.len(), "jwt", 0.97));
             done = at + token.len();
         }
