@@ -25,9 +25,7 @@ pub struct Classifier {
 
 impl std::fmt::Debug for Classifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Classifier")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Classifier").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -41,12 +39,7 @@ impl Classifier {
         let detector = Detector::new(config.detector.clone())?;
         let model = ComplexityModel::embedded()?;
         let memo = Memo::new(config.memo_entries);
-        Ok(Self {
-            config,
-            detector,
-            model,
-            memo,
-        })
+        Ok(Self { config, detector, model, memo })
     }
 
     /// What is in the prompt: entities, topics, doubts, complexity, task, language and size.
@@ -66,10 +59,7 @@ impl Classifier {
 
     /// Findings of every segment, with the strongest score of each topic and every doubt once.
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
-        let mut all = Sensitivity {
-            doubt: prompt.doubt.clone(),
-            ..Sensitivity::default()
-        };
+        let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };
         for (index, segment) in prompt.segments.iter().enumerate() {
             let text = clip(&segment.text, self.config.text_bytes_max);
             if text.len() < segment.text.len() {
@@ -99,16 +89,15 @@ impl Classifier {
 }
 
 fn merge(all: &mut Sensitivity, segment: usize, scan: &Scan) {
-    all.findings
-        .extend(scan.findings.iter().map(|found| Finding {
-            segment,
-            start: found.start,
-            end: found.end,
-            kind: found.kind,
-            subtype: found.subtype.clone(),
-            score: found.score,
-            source: found.source,
-        }));
+    all.findings.extend(scan.findings.iter().map(|found| Finding {
+        segment,
+        start: found.start,
+        end: found.end,
+        kind: found.kind,
+        subtype: found.subtype.clone(),
+        score: found.score,
+        source: found.source,
+    }));
     for &(topic, score) in &scan.topics {
         let strongest = all.topics.entry(topic).or_insert(score);
         *strongest = strongest.max(score);
@@ -118,9 +107,5 @@ fn merge(all: &mut Sensitivity, segment: usize, scan: &Scan) {
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes and ends between characters.
 fn clip(text: &str, bytes_max: usize) -> &str {
-    if text.len() <= bytes_max {
-        text
-    } else {
-        &text[..text.floor_char_boundary(bytes_max)]
-    }
+    if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
 }

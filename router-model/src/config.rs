@@ -40,10 +40,7 @@ impl ClassifierConfig {
     /// [`Error::Setting`] names the first setting that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         if self.text_bytes_max < 1024 {
-            return Err(Error::Setting {
-                field: "text_bytes_max",
-                requirement: "at least 1024 bytes",
-            });
+            return Err(Error::Setting { field: "text_bytes_max", requirement: "at least 1024 bytes" });
         }
         Ok(())
     }

@@ -22,19 +22,12 @@ pub(crate) struct Memo {
 
 impl Memo {
     pub(crate) fn new(entries: u64) -> Self {
-        Self {
-            key: random_key(),
-            scans: Cache::new(entries),
-        }
+        Self { key: random_key(), scans: Cache::new(entries) }
     }
 
     /// The scan of `text`, from memory or by `scan`. A scan that failed (`None`) is not remembered, so that the
     /// next request tries again. Two threads that ask at the same moment may both scan; the results are equal.
-    pub(crate) fn get_or_scan(
-        &self,
-        text: &str,
-        scan: impl FnOnce() -> Option<Scan>,
-    ) -> Option<Arc<Scan>> {
+    pub(crate) fn get_or_scan(&self, text: &str, scan: impl FnOnce() -> Option<Scan>) -> Option<Arc<Scan>> {
         let key = *blake3::keyed_hash(&self.key, text.as_bytes()).as_bytes();
         if let Some(known) = self.scans.get(&key) {
             return Some(known);
@@ -69,12 +62,8 @@ mod tests {
     #[test]
     fn second_lookup_does_not_scan() {
         let memo = Memo::new(8);
-        let first = memo
-            .get_or_scan("text", || Some(Scan::default()))
-            .expect("scanned");
-        let second = memo
-            .get_or_scan("text", || panic!("scanned twice"))
-            .expect("remembered");
+        let first = memo.get_or_scan("text", || Some(Scan::default())).expect("scanned");
+        let second = memo.get_or_scan("text", || panic!("scanned twice")).expect("remembered");
         assert!(Arc::ptr_eq(&first, &second));
     }
 

@@ -54,15 +54,7 @@ impl<'a> Prompt<'a> {
     /// A single user turn and nothing else.
     #[must_use]
     pub fn from_text(text: &'a str) -> Self {
-        let segment = Segment {
-            role: Role::User,
-            path: Cow::Borrowed("text"),
-            text: Cow::Borrowed(text),
-        };
-        Self {
-            segments: vec![segment],
-            turns: 1,
-            ..Self::default()
-        }
+        let segment = Segment { role: Role::User, path: Cow::Borrowed("text"), text: Cow::Borrowed(text) };
+        Self { segments: vec![segment], turns: 1, ..Self::default() }
     }
 }

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-KNOTS = 12
+QUANTILES = [0.004, 0.012, 0.025, 0.04, 0.06, 0.09, 0.14, 0.22, 0.32, 0.44, 0.56, 0.67, 0.77, 0.85, 0.91, 0.95, 0.98, 0.993]
 SLOPE_MIN = 0.004
 REACH = 12.0
 ENDS = (0.01, 0.99)
@@ -14,7 +14,7 @@ def fit(score, label, weight):
     curve = IsotonicRegression(y_min=0.03, y_max=0.97, increasing=True).fit(score, label, sample_weight=weight)
     order = np.argsort(score)
     share = np.cumsum(weight[order]) / weight.sum()
-    edges = [score[order][np.searchsorted(share, q)] for q in np.linspace(0.02, 0.98, KNOTS)]
+    edges = [score[order][np.searchsorted(share, q)] for q in QUANTILES]
     x = np.array(sorted(set(np.round(edges, 6))))
     # The curve is averaged around each knot: the steps of isotonic regression are noise.
     width = np.gradient(x) / 2

@@ -29,6 +29,8 @@ PENALTY = {"centred_mixed": (100.0, 30.0), "centred_words": (3000.0, 10.0), "lev
 STEPS_WEIGHT = 0.5
 # Units of the blended score (unit spread of each head) between "surely neither" and "surely hard" or "surely routine".
 KIND_SHIFT = 6.0
+# Below this probability a kind moves nothing: most questions of a question set stay where the score put them.
+KIND_SURE = 0.4
 KIND_PENALTY_INVERSE = 0.05
 KIND_ROWS_MAX = 300
 KINDS = {"own_routine": 0, "own_hard": 2, "arena_hard_v0.1": 2, "arena_hard_v2.0": 2}
@@ -56,7 +58,8 @@ class Model:
         logits = z @ self.kind_dense.T + self.kind_bias
         power = np.exp(logits - logits.max(1, keepdims=True))
         kind = power / power.sum(1, keepdims=True)
-        return z @ self.dense + hashed @ self.words + self.bias + KIND_SHIFT * (kind[:, 2] - kind[:, 0])
+        sure = np.maximum(0.0, (kind - KIND_SURE) / (1.0 - KIND_SURE))
+        return z @ self.dense + hashed @ self.words + self.bias + KIND_SHIFT * (sure[:, 2] - sure[:, 0])
 
 
 class Table:

@@ -6,9 +6,14 @@ Needs the packages of requirements.txt and cargo; takes a few minutes on two cor
 gives the same weights.
 """
 
+import os
+
+# Before numpy is loaded: more threads only wait for each other on problems of this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import argparse
 import json
-import os
 import pathlib
 import struct
 
@@ -23,6 +28,8 @@ import tasks
 
 MAGIC = b"SGRW"
 VERSION = 1
+# Everyday and hand-picked prompts are few here and many in traffic, so they weigh more in calibration.
+ANCHOR_WEIGHT = 3.0
 PARITY_PROMPTS = [
     "What is the capital of Peru?",
     "Question: A train leaves at 9:40 and arrives at 13:05. How many minutes does the ride take?\nAnswer:",
@@ -65,7 +72,7 @@ def main():
                "vocabulary": int(np.unpackbits(np.frombuffer(vocabulary, np.uint8)).sum()),
                "rows": {"measured_train": int((table.trainable & ~np.isnan(table.fail)).sum()), "assigned_train": int((table.trainable & ~np.isnan(table.level)).sum())},
                "knots": [[round(float(x), 4), round(float(y), 4)] for x, y in zip(*knots)]}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (out / "metrics.json").write_text(json.dumps(finite(metrics), indent=1) + "\n")
     print(json.dumps({"pooled": calibration, "task": task_report["accuracy"]}, indent=1))
 
 
@@ -78,7 +85,7 @@ def calibrated(table, out_of_source, assigned):
     label = np.concatenate([table.fail[train], table.level[anchor]])
     source = np.concatenate([table.source[train], table.source[anchor]])
     counts = {name: (source == name).sum() for name in np.unique(source)}
-    weight = np.array([1.0 / np.sqrt(counts[name]) for name in source])
+    weight = np.array([(ANCHOR_WEIGHT if name in heads.KINDS else 1.0) / np.sqrt(counts[name]) for name in source])
     knots = calibrate.fit(score, label, weight)
     probability = calibrate.apply(knots, out_of_source)
     report = {}
@@ -91,6 +98,17 @@ def calibrated(table, out_of_source, assigned):
     everything = calibrate.apply(knots, score)
     report["with_assigned"] = {"ece": measure.ece(everything, label), "reliability": measure.reliability(everything, label)}
     return knots, report
+
+
+def finite(value):
+    """JSON has no NaN, and six digits are enough."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    if isinstance(value, float):
+        return round(value, 6) if np.isfinite(value) else None
+    return value
 
 
 def lengths(table):
@@ -122,7 +140,7 @@ def export(path, table, model, task_model, knots, usual, vocabulary):
     f32 = lambda values: np.asarray(values, "<f4")
     with open(path, "wb") as file:
         file.write(MAGIC + struct.pack("<5I", VERSION, len(dense), words.size, len(task_bias), len(knots[0])))
-        for part in (table.mean, table.scale, dense, [bias], model.kind_dense, model.kind_bias, [heads.KIND_SHIFT], task_dense, task_bias, scales, knots[0], knots[1], [usual]):
+        for part in (table.mean, table.scale, dense, [bias], model.kind_dense, model.kind_bias, [heads.KIND_SHIFT, heads.KIND_SURE], task_dense, task_bias, scales, knots[0], knots[1], [usual]):
             file.write(f32(part).tobytes())
         file.write(vocabulary)
         file.write(codes.T.copy().tobytes())
@@ -143,5 +161,4 @@ def parity(path, table, model, vocabulary):
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
     main()

@@ -43,6 +43,7 @@ pub(super) struct Linear {
     kind_dense: Vec<f32>,
     kind_bias: Vec<f32>,
     kind_shift: f32,
+    kind_sure: f32,
     task_dense: Vec<f32>,
     task_bias: Vec<f32>,
     column_scale: Vec<f32>,
@@ -65,7 +66,7 @@ impl Linear {
         let (mean, scale, dense) = (reader.floats(DENSE)?, reader.floats(DENSE)?, reader.floats(DENSE)?);
         let bias = reader.floats(1)?[0];
         let (kind_dense, kind_bias) = (reader.floats(DENSE * KINDS)?, reader.floats(KINDS)?);
-        let kind_shift = reader.floats(1)?[0];
+        let (kind_shift, kind_sure) = (reader.floats(1)?[0], reader.floats(1)?[0]);
         let task_dense = reader.floats(DENSE * Task::ALL.len())?;
         let task_bias = reader.floats(Task::ALL.len())?;
         let column_scale = reader.floats(COLUMNS)?;
@@ -89,6 +90,7 @@ impl Linear {
             kind_dense,
             kind_bias,
             kind_shift,
+            kind_sure,
             task_dense,
             task_bias,
             column_scale,
@@ -131,7 +133,9 @@ impl Linear {
         });
         let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let power = logits.map(|logit| (logit - top).exp());
-        self.kind_shift * (power[2] - power[0]) / power.iter().sum::<f32>()
+        let total = power.iter().sum::<f32>();
+        let sure = power.map(|power| ((power / total - self.kind_sure) / (1.0 - self.kind_sure)).max(0.0));
+        self.kind_shift * (sure[2] - sure[0])
     }
 
     fn task(&self, z: &[f32; DENSE], hashed: &[f32; COLUMNS]) -> Task {
