@@ -4,12 +4,15 @@
 //! postal box, or a word such as "lives at") and then read on as long as it goes on like one: capitalised words,
 //! numbers, and the small words between them. The end is the last number or name, never the sentence after it.
 
+mod words;
+
 use policies::EntityKind::Address;
 use regex::Regex;
 
 use super::Raw;
 use super::cues::Cue;
 use super::doc::{Doc, Sink};
+use words::{abbreviation, connector, stop_word};
 
 /// Longest address, in bytes.
 const LENGTH_MAX: usize = 160;
@@ -18,6 +21,7 @@ const LENGTH_MAX: usize = 160;
 pub(crate) struct Addresses {
     numbered: Regex,
     suffixed: Regex,
+    tailed: Regex,
     boxed: Regex,
     postcode: Regex,
 }
@@ -31,6 +35,9 @@ impl Addresses {
             ))?,
             suffixed: Regex::new(
                 r"(?:\p{Lu}[\p{L}.]*[- ]){0,3}(?:\p{L}*(?i:straße|strasse|str\.|weg|platz|allee|gasse|damm|ufer|steig|graben|straat|laan|plein|pad|boulevard|singel|gracht|kade|dreef|steeg|hof|gatan|vägen|stigen|torget|gränd|gränden|allén|veien|gata|vej|gade|katu)|(?:Straße|Platz|Allee|Weg|Ring)) ?\z",
+            )?,
+            tailed: Regex::new(
+                r"\A\d{1,6}(?:/\d{1,4})?[A-Za-z]?,? (?:\p{Lu}[\p{L}'.-]* ?){1,5}(?:(?:Apt\.?|Suite|Unit) \w{1,6})?(?:, |,? ?\n ?)(?:\p{Lu}[\p{L}'-]* ?){1,4},? ?[A-Z]{2,3},? \d{4,5}\b",
             )?,
             boxed: Regex::new(r"\A(?i:,? ?(?:no\.?|box)? ?\d{1,6})")?,
             postcode: Regex::new(r"\A[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b")?,
@@ -83,6 +90,9 @@ impl Addresses {
             let near = doc.around(Cue::Address, s, s + m.end(), 60, 10);
             return Some((s, s + m.end(), if near { 0.95 } else { 0.75 }));
         }
+        if let Some(m) = self.tailed.find(doc.window(s, 120)) {
+            return Some((s, s + m.end(), 0.85));
+        }
         let back = doc.lookback(s, 60);
         let line = back.rsplit(['\n', ',', ':', '"', '(']).next().unwrap_or("");
         if line.ends_with(' ')
@@ -94,11 +104,20 @@ impl Addresses {
             }
         }
         // "living at 12 Somewhere", "address: 83393 Pärna 33"
-        let end = doc.cues.before(Cue::Address, s).filter(|end| s - end <= 24)?;
+        let end = doc.cues.before(Cue::Address, s).filter(|end| s - end <= 60)?;
         let between = &doc.t[end..s];
         let direct = between.bytes().all(|b| b" :=\"'\n\t".contains(&b));
         let name = between.trim_start_matches([' ', ':', '=', '"', '\'', '\n']);
-        let named = name.starts_with(char::is_uppercase) && !between.contains(['.', ';']);
+        let name = ["in der ", "in ", "at ", "en ", "em ", "na ", "på ", "on "]
+            .iter()
+            .find_map(|p| name.strip_prefix(p))
+            .unwrap_or(name);
+        let street = name.strip_prefix("C. ").unwrap_or(name);
+        let named = name.starts_with(char::is_uppercase)
+            && !street.contains(['.', ';', ':', '@'])
+            && street
+                .split([' ', ','])
+                .all(|w| w.is_empty() || w.starts_with(char::is_uppercase) || connector(w));
         let next = doc.window(e, 24);
         let goes_on =
             next.starts_with([' ', ',', '/']) && next[1..].trim_start().starts_with(char::is_uppercase);
@@ -144,6 +163,9 @@ impl Addresses {
                     | "place"
                     | "ulica"
                     | "aleja"
+                    | "plac"
+                    | "aleje"
+                    | "osiedle"
                     | "alameda"
                     | "avenida"
             );
@@ -277,113 +299,4 @@ fn unit(doc: &Doc<'_>, s: usize, end: usize) -> Option<usize> {
     let lead = body.len() - body.trim_start().len();
     let house = body.trim_start().starts_with(|c: char| c.is_ascii_digit());
     (numbered && house && s - from <= 80 && !body.contains("://")).then_some(from + lead)
-}
-
-fn abbreviation(word: &str) -> bool {
-    matches!(
-        word,
-        "Apt"
-            | "St"
-            | "Ave"
-            | "Dr"
-            | "No"
-            | "Nº"
-            | "ul"
-            | "str"
-            | "Str"
-            | "Av"
-            | "Avda"
-            | "Blvd"
-            | "Rd"
-            | "Ste"
-            | "Sta"
-            | "Sto"
-            | "pl"
-            | "al"
-            | "os"
-            | "C"
-            | "N"
-            | "S"
-            | "E"
-            | "W"
-    ) || word.ends_with("str")
-}
-
-fn connector(word: &str) -> bool {
-    matches!(
-        word,
-        "de" | "del"
-            | "la"
-            | "las"
-            | "los"
-            | "le"
-            | "les"
-            | "du"
-            | "des"
-            | "d"
-            | "l"
-            | "da"
-            | "do"
-            | "dos"
-            | "das"
-            | "di"
-            | "della"
-            | "van"
-            | "den"
-            | "der"
-            | "an"
-            | "am"
-            | "im"
-            | "in"
-            | "of"
-            | "bis"
-            | "ter"
-            | "izq"
-            | "dcha"
-            | "piso"
-            | "portal"
-            | "puerta"
-            | "nº"
-            | "n"
-            | "nan"
-            | "apt"
-            | "a"
-            | "sur"
-            | "en"
-            | "y"
-            | "e"
-            | "bei"
-            | "ob"
-    )
-}
-
-fn stop_word(word: &str) -> bool {
-    matches!(
-        word,
-        "Phone"
-            | "Tel"
-            | "Email"
-            | "Prescriber"
-            | "DOB"
-            | "SSN"
-            | "Yours"
-            | "Please"
-            | "Fax"
-            | "Telefon"
-            | "Teléfono"
-            | "Telefono"
-            | "Write"
-            | "Create"
-            | "Draft"
-            | "Best"
-            | "Regards"
-            | "The"
-            | "Mobile"
-            | "Contact"
-            | "Schreibe"
-            | "Ring"
-            | "Date"
-            | "NHC"
-            | "CP"
-    )
 }

@@ -14,7 +14,11 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
         if b.len() == 17 {
             let cue = doc.around(Cue::Vin, tok.s, tok.e, 40, 10);
             let upper = !b.iter().any(u8::is_ascii_lowercase);
-            if !tok.digits && (upper || cue) && vin_form(b) && (cue || vin_check(b)) {
+            if !tok.digits
+                && (upper || cue)
+                && vin_form(b)
+                && (cue || vin_check(b) && b.iter().filter(|c| c.is_ascii_digit()).count() >= 3)
+            {
                 let score = if vin_check(b) && cue {
                     0.99
                 } else if cue {
@@ -45,7 +49,7 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
 
 fn vin_form(b: &[u8]) -> bool {
     b.iter().all(|c| c.is_ascii_alphanumeric() && !b"IOQioq".contains(c))
-        && b.iter().filter(|c| c.is_ascii_digit()).count() >= 3
+        && b.iter().filter(|c| c.is_ascii_digit()).count() >= 1
 }
 
 fn vin_check(b: &[u8]) -> bool {

@@ -194,9 +194,8 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
     let random = looks_random(v);
     let solid = strong(v) || n >= 20 && entropy(v) > 3.3 && random;
     let wordy = wordy(v);
-    let call =
-        !value.quoted && (called(v) || v.contains("->") || v.contains('[') && !solid || v.starts_with('!'));
-    if v.starts_with([',', ')', ';', ' ', '+']) && value.quoted {
+    let call = !value.quoted && (called(v) || v.contains("->") || v.contains('[') && !solid);
+    if (v.starts_with([',', ')', ';', ' ']) || v.starts_with("+ ")) && value.quoted {
         return None;
     }
     if call || v.starts_with('/') && v.matches('/').count() > 1 && !solid || v.contains("://") {
@@ -212,7 +211,9 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
         || doc.code && value.stop == b';';
     let expression = !value.quoted && statement && !solid;
     let ok = match (class, op) {
-        (Class::Weak, Op::Assign | Op::Argument) => solid && n >= 16 && digits(v) >= 2 && !named,
+        (Class::Weak, Op::Assign | Op::Argument) => {
+            (solid && digits(v) >= 2 || value.quoted && cased(v)) && n >= 16 && !named
+        }
         (Class::Weak, Op::Space) => solid && n >= 20 && !named,
         (Class::Weak, _) => false,
         (_, Op::Compare) => value.quoted && class == Class::Password && random,
@@ -253,6 +254,19 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
 
 fn digits(v: &str) -> usize {
     v.bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// Random letters in both cases: no word, no identifier.
+fn cased(v: &str) -> bool {
+    let upper = v.bytes().filter(u8::is_ascii_uppercase).count();
+    let switches =
+        v.as_bytes().windows(2).filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase()).count();
+    v.len() >= 20
+        && v.bytes().all(|b| b.is_ascii_alphanumeric())
+        && upper >= 6
+        && switches >= 4
+        && entropy(v) > 3.8
+        && unpronounceable(v)
 }
 
 fn hexlike(v: &str) -> bool {

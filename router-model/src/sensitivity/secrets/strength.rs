@@ -141,7 +141,8 @@ pub(super) fn placeholder(value: &str) -> bool {
             | "prompt"
             | "option"
     );
-    let reference = v.starts_with(['$', '<', '{', '[', '(', '@', '&', '*', '%', '#']) && !strong(v)
+    let reference = v.starts_with(['$', '<', '{', '[', '(']) && !strong(v)
+        || sigil(v)
         || v.starts_with("${")
         || v.starts_with("$(")
         || v.starts_with("{{")
@@ -167,12 +168,24 @@ pub(super) fn placeholder(value: &str) -> bool {
     word || reference || stand_in || repeated(v) && v.len() >= 6 || sequence(&lower)
 }
 
+/// A sign that refers, before one plain word: `@name`, `%NAME%`, `&anchor`, `*alias`, `!tag`.
+fn sigil(v: &str) -> bool {
+    let word = v.trim_end_matches('%').strip_prefix(['@', '&', '*', '%', '#', '!']);
+    word.is_some_and(|w| {
+        !strong(w)
+            && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/".contains(&b))
+            && !(w.len() >= 8 && looks_random(w))
+    })
+}
+
 /// Long and mixed enough that a stand-in word inside is chance or decoration.
 pub(super) fn strong(v: &str) -> bool {
     let digits = v.bytes().filter(u8::is_ascii_digit).count();
     let upper = v.bytes().any(|b| b.is_ascii_uppercase());
     let lower = v.bytes().any(|b| b.is_ascii_lowercase());
-    v.len() >= 16 && digits >= 3 && (upper && lower || digits >= 5) && entropy(v) > 3.4
+    let signs = v.bytes().filter(|b| b"!#%&*+=?@^~".contains(b)).count();
+    v.len() >= 8 && digits >= 3 && upper && lower && signs >= 1
+        || v.len() >= 16 && digits >= 3 && (upper && lower || digits >= 5) && entropy(v) > 3.4
         || v.len() >= 10
             && digits >= 1
             && upper
