@@ -14,7 +14,7 @@ use crate::{Prompt, Role};
 pub const UNKNOWN: &str = "und";
 
 /// Characters that are read at most.
-const CHARS_MAX: usize = 2000;
+const CHARS_MAX: usize = 1000;
 
 /// Latin-script languages: frequent words, among them those that short requests consist of.
 const LATIN: &[(&str, &str)] = &[
@@ -23,7 +23,7 @@ const LATIN: &[(&str, &str)] = &[
         "the of and to in is it you that he was for on are with as his they be at this have from or by not but what all were \
         we when your can said there use an each which she do how their if will up about out many then them these so some her \
         would make like him into has look more write go see no way could my than been call who now find down did get come made \
-        may part hello hi hey thanks thank please why where ok okay yes good morning evening great sure bye give tell me explain translate \
+        may part hello hi hey thanks thank please why where ok okay yes continue good morning evening great sure bye give tell me explain translate \
         summarize rewrite list show a i",
     ),
     (
@@ -187,6 +187,11 @@ const LETTER_WEIGHT: f32 = 0.6;
 /// Weight of letter pairs and endings, which decide only where no word is known.
 const SHAPE_WEIGHT: f32 = 0.25;
 
+/// With as many votes of known words, the shapes of the others are not looked at.
+const KNOWN_WORDS_MIN: usize = 8;
+/// Words whose shape is looked at, at most.
+const SHAPED_WORDS_MAX: usize = 24;
+
 /// Beginnings, ends and pairs of letters that are frequent in one language and rare in the others.
 const SHAPES: &[(&str, &str)] = &[
     ("en", "th wh ght tion ing ould ck sh ee oo"),
@@ -283,18 +288,23 @@ fn vote(text: &str, group: &[(&'static str, &str)]) -> &'static str {
     };
     let end = text.char_indices().nth(CHARS_MAX).map_or(text.len(), |(at, _)| at);
     let lower = text[..end].to_lowercase();
-    for word in
-        lower.split(|c: char| !c.is_alphabetic() && c != '\'' && c != '-').filter(|word| !word.is_empty())
-    {
-        WORDS.get(word).into_iter().flatten().for_each(|&(language, weight)| add(language, weight));
-        for (language, shapes) in SHAPES {
-            let hits = shapes.split(' ').filter(|shape| word.contains(shape)).count();
-            add(language, SHAPE_WEIGHT * hits as f32);
-        }
+    let words = || lower.split(|c: char| !c.is_alphabetic() && c != '\'' && c != '-');
+    let mut known = 0_usize;
+    for (language, weight) in words().filter_map(|word| WORDS.get(word)).flatten() {
+        known += 1;
+        add(language, *weight);
     }
     for c in lower.chars().filter(|c| !c.is_ascii()) {
         let found = LETTERS.iter().find(|entry| entry.0 == c);
         found.into_iter().flat_map(|entry| entry.1).for_each(|language| add(language, LETTER_WEIGHT));
+    }
+    if known < KNOWN_WORDS_MIN {
+        for word in words().filter(|word| !word.is_empty()).take(SHAPED_WORDS_MAX) {
+            for (language, shapes) in SHAPES {
+                let hits = shapes.split(' ').filter(|shape| word.contains(shape)).count();
+                add(language, SHAPE_WEIGHT * hits as f32);
+            }
+        }
     }
     let best = scores.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
     best.filter(|(_, score)| **score > 0.0).map_or(UNKNOWN, |(at, _)| group[at].0)

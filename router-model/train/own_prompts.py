@@ -43,7 +43,7 @@ SLOTS = {
     "disease": ["progressive dyspnoea and bilateral hilar lymphadenopathy", "recurrent syncope with a normal resting ECG",
                 "fever, migratory joint pain and a new murmur", "subacute cognitive decline with gait ataxia and hyponatraemia"],
     "clause": ["a limitation of liability that excludes gross negligence", "an automatic renewal with a silent price increase",
-               "a non-compete of twenty-four months for a remote worker in three states", "a change-of-control clause with a earn-out"],
+               "a non-compete of twenty-four months for a remote worker in three states", "a change-of-control clause with an earn-out"],
     "n": ["10^5", "2*10^5", "10^6", "5000"],
 }
 
