@@ -1,1 +1,24 @@
-//! placeholder
+//! The gateway: everything that touches the outside world.
+//!
+//! The request's path is in [`pipeline`]; what is built once is in [`gateway`](mod@gateway); the map of the
+//! whole is in `docs/architecture.md`.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod execute;
+pub mod gateway;
+pub mod http;
+pub mod identity;
+pub mod ledger;
+pub mod local;
+pub mod pipeline;
+pub mod portfolio;
+pub mod provision;
+pub mod server;
+pub mod settlement;
+pub mod tasks;
+pub mod telemetry;
+pub mod trace_context;
+pub mod upstream;

@@ -1,4 +1,5 @@
 //! Tables and properties of decisions.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is the point of a test")]
 
 use std::sync::Arc;
 

@@ -1,0 +1,78 @@
+//! `sluicegate chat`: ask the local model, as fast as it goes.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use futures_util::StreamExt as _;
+use local_runtime::{ChatMessage, GenerateRequest, Role, Sampling, TokenEvent};
+
+use super::{CliError, Common, Outcome, print, runtime, say};
+use crate::config::Overrides;
+use crate::local;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// Local model [default: the configured one].
+    #[arg(long, value_name = "NAME_OR_DIR")]
+    model: Option<String>,
+    /// System prompt.
+    #[arg(long)]
+    system: Option<String>,
+    /// Output tokens at most.
+    #[arg(long, default_value_t = 512)]
+    max_tokens: u32,
+    /// 0 takes the likeliest token each time.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Seed of the random choices.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The prompt.
+    prompt: String,
+}
+
+pub(super) fn run(options: &Options) -> Outcome {
+    let overrides = Overrides { model: options.model.clone(), ..Overrides::default() };
+    let config = options.common.load(overrides)?;
+    let Some(settings) = &config.local else {
+        return Err(CliError::Fault(String::from("no local model is configured (local.enabled is false)")));
+    };
+    let model = local::load(&config, settings).map_err(CliError::Fault)?;
+    let mut messages = Vec::new();
+    messages.extend(options.system.clone().map(|text| ChatMessage::new(Role::System, text)));
+    messages.push(ChatMessage::new(Role::User, options.prompt.clone()));
+    let fault = |error: local_runtime::Error| CliError::fault(&error);
+    let mut request = GenerateRequest::new(model.render(&messages).map_err(fault)?, options.max_tokens);
+    request.sampling =
+        Sampling { temperature: options.temperature, seed: options.seed, ..Sampling::default() };
+    runtime()?.block_on(async {
+        let mut tokens = model.generate(request).map_err(fault)?;
+        let mut out = std::io::stdout();
+        while let Some(event) = tokens.next().await {
+            match event.map_err(fault)? {
+                TokenEvent::Token(token) => {
+                    out.write_all(token.text.as_bytes())?;
+                    out.flush()?;
+                }
+                TokenEvent::Done(finish) => {
+                    print(&finish.text)?;
+                    let decode = finish.total.saturating_sub(finish.time_to_first_token).as_secs_f64();
+                    let speed = f64::from(finish.output_tokens.saturating_sub(1)) / decode.max(1e-9);
+                    say(&format!(
+                        "{}: {} tokens in, {} out, first after {:.2} s, {speed:.1} tok/s, confidence {:.2} ({:?})",
+                        model.info().name,
+                        finish.input_tokens,
+                        finish.output_tokens,
+                        finish.time_to_first_token.as_secs_f64(),
+                        finish.mean_logprob.exp(),
+                        finish.reason,
+                    ));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

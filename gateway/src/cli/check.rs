@@ -1,0 +1,63 @@
+//! `sluicegate check` and `sluicegate init`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{CliError, Common, Outcome, print, say};
+use crate::config::{Overrides, TEMPLATE, reference};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// Print the reference of all keys (Markdown) instead.
+    #[arg(long)]
+    reference: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitOptions {
+    /// File to write; `-` for standard output.
+    #[arg(default_value = "sluicegate.toml")]
+    path: PathBuf,
+    /// Overwrite a file that exists.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(options: &Options) -> Outcome {
+    if options.reference {
+        print(reference().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = options.common.load(Overrides::default())?;
+    print(format_args!("{}: no faults", options.common.source()))?;
+    print(format_args!("policy {} ({})", config.policy.name(), config.policy.revision()))?;
+    for upstream in &config.upstreams {
+        if let Err(error) = &upstream.api_key {
+            say(&format!("warning: upstream {} is not available: {error}", upstream.name));
+        }
+        for model in &upstream.models {
+            if model.price.or_else(|| config.prices.price(&model.name)).is_none() {
+                say(&format!("warning: no price is known for {}/{}", upstream.name, model.name));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn init(options: &InitOptions) -> Outcome {
+    if options.path.as_os_str() == "-" {
+        print(TEMPLATE.trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.path.exists() && !options.force {
+        let message = format!("{} exists; give another name or --force", options.path.display());
+        return Err(CliError::Fault(message));
+    }
+    std::fs::write(&options.path, TEMPLATE)?;
+    say(&format!("wrote {}; next: sluicegate check, sluicegate serve", options.path.display()));
+    Ok(ExitCode::SUCCESS)
+}

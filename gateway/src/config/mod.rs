@@ -1,0 +1,254 @@
+//! Configuration: a raw section for each key that people write, and a checked one for the code.
+//!
+//! Only [`Config`] reaches the rest of the gateway. [`Config::parse`] reports every fault with file, line,
+//! key and, for an unknown key, the nearest valid one.
+
+mod docs;
+mod raw;
+mod secret;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable};
+
+pub use docs::reference;
+pub use secret::{Secret, SecretError, SecretRef};
+
+/// A commented configuration with every section, as `sluicegate init` writes it.
+pub const TEMPLATE: &str = include_str!("../../../examples/sluicegate.toml");
+
+/// The checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Data plane.
+    pub server: Server,
+    /// Admin plane.
+    pub admin: Admin,
+    /// Must every request carry a key?
+    pub require_key: bool,
+    /// SQLite file of the ledger.
+    pub ledger: PathBuf,
+    /// Embedded model, if one is to run.
+    pub local: Option<Local>,
+    /// Where models and libraries are kept.
+    pub store: Store,
+    /// The rules.
+    pub policy: Arc<PolicySet>,
+    /// Prices, with the configuration's own on top.
+    pub prices: Arc<PriceTable>,
+    /// Model that `auto` is compared with.
+    pub baseline_model: String,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+    /// Teams with settings.
+    pub teams: Vec<Team>,
+    /// Upstreams in the operator's order.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// Data plane.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Address.
+    pub listen: SocketAddr,
+    /// Largest request body.
+    pub body_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// For a request's headers.
+    pub header_timeout: Duration,
+    /// For a whole request.
+    pub request_timeout: Duration,
+    /// For running requests at shutdown.
+    pub drain_timeout: Duration,
+    /// Certificate chain and key.
+    pub tls: Option<Tls>,
+}
+
+/// Files of a server certificate.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM chain.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// Admin plane.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Address.
+    pub listen: SocketAddr,
+    /// Bearer token.
+    pub token: Option<Secret>,
+}
+
+/// Embedded model.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// Catalogue name or directory.
+    pub model: String,
+    /// Threads.
+    pub threads: Option<usize>,
+    /// Spin between operators.
+    pub spinning: bool,
+    /// Waiting requests.
+    pub max_queue: usize,
+    /// Context limit.
+    pub context_tokens: u32,
+    /// Default output limit.
+    pub max_output_tokens: u32,
+    /// Highest label that it may see.
+    pub clearance: Clearance,
+    /// Closeness to a strong model.
+    pub strength: f32,
+    /// Watts of a busy core.
+    pub watts_per_core: f64,
+}
+
+/// Where models and libraries are kept.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Cache directory; the platform's when absent.
+    pub cache_dir: Option<PathBuf>,
+    /// ONNX Runtime library.
+    pub onnxruntime: Option<PathBuf>,
+    /// Never download.
+    pub offline: bool,
+}
+
+/// Logs and traces.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// Filter.
+    pub log: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// Trace collector.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// A team with settings.
+#[derive(Debug, Clone)]
+pub struct Team {
+    /// Name.
+    pub name: String,
+    /// Money a calendar month.
+    pub monthly_budget: Option<Money>,
+    /// Tier.
+    pub tier: String,
+}
+
+/// A place that requests can be forwarded to.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Base URL without a trailing slash.
+    pub base_url: String,
+    /// Key, or why there is none.
+    pub api_key: Result<Option<Secret>, SecretError>,
+    /// Highest label that it may see.
+    pub clearance: Clearance,
+    /// Cloud or on-premises.
+    pub location: Location,
+    /// Region.
+    pub region: Option<String>,
+    /// Its own certificate authority.
+    pub ca_file: Option<PathBuf>,
+    /// To open a connection.
+    pub connect_timeout: Duration,
+    /// For the response's headers.
+    pub response_timeout: Duration,
+    /// Without a byte.
+    pub idle_timeout: Duration,
+    /// Models for `auto`.
+    pub models: Vec<Model>,
+}
+
+/// One model of an upstream.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Name.
+    pub name: Arc<str>,
+    /// Closeness to the strongest.
+    pub strength: f32,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Price of its own.
+    pub price: Option<Price>,
+}
+
+/// Why a configuration could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{} could not be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It has faults.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+}
+
+/// Settings that the command line lays over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Use the preset `observe`.
+    pub observe: bool,
+    /// Never download.
+    pub offline: bool,
+    /// Another local model.
+    pub model: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &std::path::Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&path.display().to_string(), &text, overrides)
+    }
+
+    /// The configuration that holds when there is no file: the template's.
+    ///
+    /// # Errors
+    /// None in practice: a test reads the template.
+    pub fn built_in(overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::parse("built-in configuration", TEMPLATE, overrides)
+    }
+
+    /// Checks a text. Relative paths are taken from the working directory.
+    ///
+    /// # Errors
+    /// [`ConfigError::Faults`] with every fault.
+    pub fn parse(file: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
+        validate::config(file, text, overrides)
+    }
+
+    /// The settings of a team, by name.
+    #[must_use]
+    pub fn team(&self, name: &str) -> Option<&Team> {
+        self.teams.iter().find(|team| team.name == name)
+    }
+}
+
+impl Local {
+    /// Clearance as a label, for messages.
+    #[must_use]
+    pub const fn label_max(&self) -> Label {
+        self.clearance.0
+    }
+}

@@ -1,0 +1,375 @@
+//! From the raw sections to the checked ones, collecting every fault on the way.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::fault::{self, Document, Fault, Faults};
+use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable};
+
+use super::raw::{
+    RawAdmin, RawConfig, RawLocal, RawModel, RawPolicySource, RawServer, RawTeam, RawTelemetry, RawUpstream,
+};
+use super::{
+    Admin, Config, ConfigError, Local, Model, Overrides, SecretRef, Server, Store, Team, Telemetry, Tls,
+    Upstream,
+};
+
+/// Checks a configuration text.
+pub(super) fn config(file: &str, text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let document = Document { file, text };
+    let raw: RawConfig = fault::read(document)?;
+    let mut check = Check { document, faults: Vec::new() };
+    let checked = check.config(raw, overrides);
+    match checked {
+        Some(config) if check.faults.is_empty() => Ok(config),
+        _ => Err(ConfigError::Faults(Faults(check.faults))),
+    }
+}
+
+struct Check<'a> {
+    document: Document<'a>,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, key: &str, message: impl Into<String>) {
+        self.faults.push(self.document.fault(key, message));
+    }
+
+    fn config(&mut self, raw: RawConfig, overrides: &Overrides) -> Option<Config> {
+        if raw.shared.is_some() {
+            self.fault(
+                "shared",
+                "this version keeps budgets and sessions in one process; remove the section",
+            );
+        }
+        let server = self.server(&raw.server);
+        let admin = self.admin(&raw.admin);
+        let loopback = server.listen.ip().is_loopback();
+        let require_key = match raw.identity.require_key.as_str() {
+            "auto" => !loopback,
+            "always" => true,
+            "never" => false,
+            other => {
+                self.fault("identity.require_key", format!("`{other}` is not auto, always or never"));
+                true
+            }
+        };
+        let prices = self.prices(raw.prices.file.as_deref());
+        let upstreams = self.upstreams(raw.upstream);
+        let policy = self.policy(&raw.policy, overrides.observe);
+        if let Some(policy) = &policy {
+            self.routed_names(policy, &upstreams);
+        }
+        let ledger = self.ledger(&raw.ledger.url);
+        let store = Store {
+            cache_dir: raw.local.cache_dir.as_deref().map(PathBuf::from),
+            onnxruntime: raw.local.onnxruntime.as_deref().map(PathBuf::from),
+            offline: raw.local.offline || overrides.offline,
+        };
+        Some(Config {
+            require_key,
+            ledger,
+            local: self.local(raw.local, overrides),
+            store,
+            policy: Arc::new(policy?),
+            prices: Arc::new(prices?),
+            baseline_model: raw.accounting.baseline_model,
+            telemetry: self.telemetry(raw.telemetry),
+            teams: raw.team.into_iter().enumerate().map(|(i, team)| self.team(i, team)).collect(),
+            upstreams,
+            server,
+            admin,
+        })
+    }
+
+    fn server(&mut self, raw: &RawServer) -> Server {
+        if raw.body_bytes_max == 0 {
+            self.fault("server.body_bytes_max", "must be at least 1 byte");
+        }
+        if raw.connections_max == 0 {
+            self.fault("server.connections_max", "must be at least 1");
+        }
+        for (key, seconds) in [
+            ("server.header_timeout_s", raw.header_timeout_s),
+            ("server.request_timeout_s", raw.request_timeout_s),
+        ] {
+            if seconds == 0 {
+                self.fault(key, "must be at least 1 second");
+            }
+        }
+        let tls = raw.tls.as_ref().map(|tls| Tls { cert: (&tls.cert).into(), key: (&tls.key).into() });
+        for (key, path) in
+            tls.iter().flat_map(|tls| [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)])
+        {
+            if !path.is_file() {
+                self.fault(key, format!("{} is not a file", path.display()));
+            }
+        }
+        Server {
+            listen: self.address("server.listen", &raw.listen),
+            body_bytes_max: raw.body_bytes_max,
+            connections_max: raw.connections_max,
+            header_timeout: Duration::from_secs(raw.header_timeout_s),
+            request_timeout: Duration::from_secs(raw.request_timeout_s),
+            drain_timeout: Duration::from_secs(raw.drain_timeout_s),
+            tls,
+        }
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> SocketAddr {
+        let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+        found.unwrap_or_else(|| {
+            self.fault(key, format!("`{text}` is not an address and port such as 127.0.0.1:8080"));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn admin(&mut self, raw: &RawAdmin) -> Admin {
+        let listen = self.address("admin.listen", &raw.listen);
+        let token = raw.token.as_deref().and_then(|text| {
+            match SecretRef::parse(text).and_then(|reference| reference.resolve()) {
+                Ok(secret) => Some(secret),
+                Err(error) => {
+                    self.fault("admin.token", error.to_string());
+                    None
+                }
+            }
+        });
+        if !listen.ip().is_loopback() && raw.token.is_none() {
+            self.fault("admin.listen", "off loopback the admin plane needs admin.token = \"env:NAME\"");
+        }
+        Admin { listen, token }
+    }
+
+    fn ledger(&mut self, url: &str) -> PathBuf {
+        if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
+            return PathBuf::from(path);
+        }
+        let message = if url.starts_with("postgres") {
+            String::from("this version keeps the ledger in SQLite; write sqlite://PATH")
+        } else {
+            format!("`{url}` is not of the form sqlite://PATH")
+        };
+        self.fault("ledger.url", message);
+        PathBuf::new()
+    }
+
+    fn label(&mut self, key: &str, word: &str) -> Label {
+        Label::from_str(word).unwrap_or_else(|error| {
+            self.fault(key, error.to_string());
+            Label::Public
+        })
+    }
+
+    fn unit(&mut self, key: &str, value: f32) -> f32 {
+        if !(0.0..=1.0).contains(&value) {
+            self.fault(key, format!("{value} is not between 0 and 1"));
+        }
+        value
+    }
+
+    fn local(&mut self, raw: RawLocal, overrides: &Overrides) -> Option<Local> {
+        for (key, value) in [
+            ("local.max_output_tokens", u64::from(raw.max_output_tokens)),
+            ("local.context_tokens", u64::from(raw.context_tokens)),
+            ("local.threads", raw.threads.map_or(1, |n| n as u64)),
+        ] {
+            if value == 0 {
+                self.fault(key, "must be at least 1");
+            }
+        }
+        if !raw.watts_per_core.is_finite() || raw.watts_per_core < 0.0 {
+            self.fault("local.watts_per_core", "must be a number of watts, not negative");
+        }
+        let local = Local {
+            model: overrides.model.clone().unwrap_or(raw.model),
+            threads: raw.threads,
+            spinning: raw.spinning,
+            max_queue: raw.max_queue,
+            context_tokens: raw.context_tokens,
+            max_output_tokens: raw.max_output_tokens,
+            clearance: Clearance(self.label("local.clearance", &raw.clearance)),
+            strength: self.unit("local.strength", raw.strength),
+            watts_per_core: raw.watts_per_core,
+        };
+        raw.enabled.then_some(local)
+    }
+
+    fn policy(&mut self, raw: &RawPolicySource, observe: bool) -> Option<PolicySet> {
+        if raw.preset.is_some() && raw.file.is_some() {
+            self.fault("policy", "give either preset or file, not both");
+        }
+        let read = if observe {
+            PolicySet::preset("observe")
+        } else if let Some(path) = &raw.file {
+            match std::fs::read_to_string(path) {
+                Ok(text) => PolicySet::parse(path, &text),
+                Err(error) => {
+                    self.fault("policy.file", format!("{path} could not be read: {error}"));
+                    return None;
+                }
+            }
+        } else {
+            let name = raw.preset.as_deref().unwrap_or("balanced");
+            PolicySet::preset(name).map_err(|Faults(faults)| {
+                let place = |fault: Fault| self.document.fault("policy.preset", fault.message);
+                Faults(faults.into_iter().map(place).collect())
+            })
+        };
+        read.map_err(|Faults(faults)| self.faults.extend(faults)).ok()
+    }
+
+    fn prices(&mut self, file: Option<&str>) -> Option<PriceTable> {
+        let Some(path) = file else { return Some(PriceTable::catalogue()) };
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                PriceTable::parse(path, &text).map_err(|Faults(faults)| self.faults.extend(faults)).ok()
+            }
+            Err(error) => {
+                self.fault("prices.file", format!("{path} could not be read: {error}"));
+                None
+            }
+        }
+    }
+
+    fn telemetry(&mut self, raw: RawTelemetry) -> Telemetry {
+        if !["text", "json"].contains(&raw.log_format.as_str()) {
+            self.fault("telemetry.log_format", format!("`{}` is neither text nor json", raw.log_format));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&raw.log) {
+            self.fault("telemetry.log", error.to_string());
+        }
+        Telemetry { log: raw.log, json: raw.log_format == "json", otlp_endpoint: raw.otlp_endpoint }
+    }
+
+    fn team(&mut self, index: usize, raw: RawTeam) -> Team {
+        let key = format!("team.{index}.monthly_budget_usd");
+        let monthly_budget = raw.monthly_budget_usd.and_then(|usd| {
+            let money = Money::from_usd(usd);
+            if money.is_none() {
+                self.fault(&key, "must be a number of dollars, not negative");
+            }
+            money
+        });
+        Team { name: raw.name, monthly_budget, tier: raw.tier.unwrap_or_else(|| "standard".into()) }
+    }
+
+    fn upstreams(&mut self, raw: Vec<RawUpstream>) -> Vec<Upstream> {
+        let mut checked: Vec<Upstream> = Vec::with_capacity(raw.len());
+        for (index, raw) in raw.into_iter().enumerate() {
+            let upstream = self.upstream(index, raw);
+            if checked.iter().any(|other| other.name == upstream.name) {
+                let message = format!("another upstream is called `{}` too", upstream.name);
+                self.fault(&format!("upstream.{index}.name"), message);
+            }
+            checked.push(upstream);
+        }
+        checked
+    }
+
+    fn upstream(&mut self, index: usize, raw: RawUpstream) -> Upstream {
+        let key = |field: &str| format!("upstream.{index}.{field}");
+        if raw.name.is_empty() || raw.name.contains('/') || ["local", "auto"].contains(&raw.name.as_str()) {
+            self.fault(&key("name"), "a name has no slash and is neither `local` nor `auto`");
+        }
+        if raw.protocol != "openai" {
+            let message = format!("`{}` is not a protocol of this version (openai)", raw.protocol);
+            self.fault(&key("protocol"), message);
+        }
+        let url = raw.base_url.parse::<hyper::Uri>().ok().filter(|url| {
+            url.host().is_some()
+                && matches!(url.scheme_str(), Some("http" | "https"))
+                && url.query().is_none()
+        });
+        if url.is_none() {
+            self.fault(&key("base_url"), format!("`{}` is not an http or https URL", raw.base_url));
+        }
+        let location = match raw.location.as_str() {
+            "cloud" => Location::Cloud,
+            "on-prem" => Location::OnPrem,
+            other => {
+                self.fault(&key("location"), format!("`{other}` is neither cloud nor on-prem"));
+                Location::Cloud
+            }
+        };
+        let api_key = match raw.api_key.as_deref().map(SecretRef::parse) {
+            None => Ok(None),
+            Some(Ok(reference)) => reference.resolve().map(Some),
+            Some(Err(error)) => {
+                self.fault(&key("api_key"), error.to_string());
+                Ok(None)
+            }
+        };
+        if let Some(path) = raw.ca_file.as_deref().filter(|path| !std::path::Path::new(path).is_file()) {
+            self.fault(&key("ca_file"), format!("{path} is not a file"));
+        }
+        let models =
+            raw.models.into_iter().enumerate().map(|(i, m)| self.model(&key(&format!("models.{i}")), m));
+        Upstream {
+            models: models.collect(),
+            clearance: Clearance(self.label(&key("clearance"), &raw.clearance)),
+            name: Arc::from(raw.name),
+            base_url: raw.base_url.trim_end_matches('/').to_owned(),
+            api_key,
+            location,
+            region: raw.region,
+            ca_file: raw.ca_file.map(PathBuf::from),
+            connect_timeout: Duration::from_secs(raw.connect_timeout_s.max(1)),
+            response_timeout: Duration::from_secs(raw.response_timeout_s.max(1)),
+            idle_timeout: Duration::from_secs(raw.idle_timeout_s.max(1)),
+        }
+    }
+
+    fn model(&mut self, key: &str, raw: RawModel) -> Model {
+        let price = raw.price.and_then(|price| {
+            let checked = price.check();
+            if checked.is_none() {
+                self.fault(
+                    &format!("{key}.price"),
+                    "prices are dollars per million tokens, finite and not negative",
+                );
+            }
+            checked
+        });
+        Model {
+            name: Arc::from(raw.name),
+            strength: self.unit(&format!("{key}.strength"), raw.strength),
+            capabilities: Capabilities {
+                tools: raw.tools,
+                schema: raw.schema,
+                vision: raw.vision,
+                choices: true,
+                context_tokens: raw.context_tokens,
+            },
+            price,
+        }
+    }
+
+    /// Rules that route to a name must route to one that exists.
+    fn routed_names(&mut self, policy: &PolicySet, upstreams: &[Upstream]) {
+        let known = |name: &str| {
+            name.starts_with("local/")
+                || upstreams.iter().any(|upstream| {
+                    *upstream.name == *name
+                        || upstream.models.iter().any(|m| format!("{}/{}", upstream.name, m.name) == name)
+                })
+        };
+        let unknown: Vec<String> = policy
+            .routed_names()
+            .filter(|(_, name)| !known(name))
+            .map(|(rule, name)| {
+                let near = fault::nearest(name, upstreams.iter().map(|u| &*u.name))
+                    .map(|near| format!("; did you mean `{near}`?"))
+                    .unwrap_or_default();
+                format!("rule `{rule}` routes to `{name}`, which is no upstream and no target{near}")
+            })
+            .collect();
+        for message in unknown {
+            self.fault("policy", message);
+        }
+    }
+}

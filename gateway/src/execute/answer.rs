@@ -1,0 +1,214 @@
+//! Answers: whole ones and streams, and the body that settles a stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use hyper::{HeaderMap, StatusCode};
+use serde_json::json;
+use tokio::time::Sleep;
+
+use super::local::LocalStream;
+use super::remote::RemoteStream;
+use crate::error::Error;
+use crate::http::body::BrokenOff;
+use crate::http::respond;
+use crate::ledger::Finish;
+use crate::settlement::{Account, Tally};
+
+/// What a target answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// Everything at once.
+    Whole(Whole),
+    /// Piece by piece.
+    Stream(StreamSource),
+}
+
+/// An answer that is known as a whole.
+#[derive(Debug)]
+pub struct Whole {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers that the client may see.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+    /// Usage; `None` for an error answer, which costs nothing.
+    pub tally: Option<Tally>,
+}
+
+impl Answer {
+    /// Confidence of a local answer.
+    #[must_use]
+    pub fn confidence(&self) -> Option<f32> {
+        match self {
+            Self::Whole(whole) => whole.tally.and_then(|tally| tally.confidence),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
+/// A stream of server-sent events.
+#[derive(Debug)]
+pub enum StreamSource {
+    /// From an upstream.
+    Remote(Box<RemoteStream>),
+    /// From the embedded model.
+    Local(Box<LocalStream>),
+}
+
+/// One piece of a stream.
+#[derive(Debug)]
+pub enum Item {
+    /// An event.
+    Event(Bytes),
+    /// The closing `[DONE]` event.
+    Done(Bytes),
+}
+
+impl StreamSource {
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
+        match self {
+            Self::Remote(stream) => stream.poll_item(context),
+            Self::Local(stream) => stream.poll_item(context),
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        match self {
+            Self::Remote(stream) => stream.tally(),
+            Self::Local(stream) => stream.tally(),
+        }
+    }
+
+    /// Headers that the client may see.
+    #[must_use]
+    pub fn headers(&self) -> HeaderMap {
+        match self {
+            Self::Remote(stream) => stream.headers.clone(),
+            Self::Local(_) => HeaderMap::new(),
+        }
+    }
+}
+
+/// A stream on its way to the client, with the account that it settles when it ends, breaks or is dropped.
+pub struct SettledBody {
+    source: StreamSource,
+    account: Option<Account>,
+    trailer: bool,
+    queued: Option<Bytes>,
+    ended: bool,
+    deadline: Pin<Box<Sleep>>,
+    limit: Duration,
+}
+
+impl SettledBody {
+    /// Wraps a stream. With `trailer`, a last chunk tells route, label and cost.
+    #[must_use]
+    pub fn new(source: StreamSource, account: Account, trailer: bool, limit: Duration) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(limit));
+        Self { source, account: Some(account), trailer, queued: None, ended: false, deadline, limit }
+    }
+
+    fn settle(&mut self, outcome: Finish, error: &str) {
+        if let Some(mut account) = self.account.take() {
+            account.used(&self.source.tally());
+            let status = if outcome == Finish::Aborted { 499 } else { 200 };
+            account.finish(outcome, status, error);
+        }
+    }
+
+    /// The chunk that a client gets who opted in: route, label, model and cost.
+    fn trailer_chunk(&mut self) -> Option<Bytes> {
+        let account = self.account.as_mut()?;
+        let tally = self.source.tally();
+        let cost = account.cost(&tally.usage).money();
+        let row = account.row();
+        let chunk = json!({
+            "id": format!("chatcmpl-{}", row.id),
+            "object": "chat.completion.chunk",
+            "created": row.time_ms / 1000,
+            "model": row.served_model,
+            "choices": [],
+            "sluicegate": {
+                "request_id": row.id, "route": row.route, "model": row.served_model, "label": row.label,
+                "reason": row.reason, "cost_usd": cost.map(|money| money.to_string()),
+                "usage_source": tally.source, "input_tokens": tally.usage.input_tokens,
+                "output_tokens": tally.usage.output_tokens, "confidence": tally.confidence,
+            }
+        });
+        Some(Bytes::from(format!("data: {chunk}\n\n")))
+    }
+
+    fn fail(&mut self, error: &Error) -> Bytes {
+        tracing::warn!(kind = error.kind(), %error, "a stream broke off");
+        self.settle(Finish::Failed, error.kind());
+        Bytes::from(format!("data: {}\n\n", respond::error_object(error)))
+    }
+}
+
+impl Body for SettledBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = &mut *self;
+        if let Some(bytes) = this.queued.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if this.deadline.as_mut().poll(context).is_ready() {
+            this.ended = true;
+            let bytes = this.fail(&Error::Deadline(this.limit));
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match std::task::ready!(this.source.poll_item(context)) {
+            Some(Ok(Item::Event(bytes))) => {
+                if let Some(account) = &mut this.account {
+                    account.first_byte();
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Some(Ok(Item::Done(bytes))) => {
+                let trailer = if this.trailer { this.trailer_chunk() } else { None };
+                this.ended = true;
+                this.settle(Finish::Completed, "");
+                match trailer {
+                    Some(trailer) => {
+                        this.queued = Some(bytes);
+                        Poll::Ready(Some(Ok(Frame::data(trailer))))
+                    }
+                    None => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                }
+            }
+            Some(Err(error)) => {
+                this.ended = true;
+                let bytes = this.fail(&error);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            None => {
+                this.ended = true;
+                this.settle(Finish::Completed, "");
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended && self.queued.is_none()
+    }
+}
+
+impl Drop for SettledBody {
+    fn drop(&mut self) {
+        self.settle(Finish::Aborted, "client_left");
+    }
+}

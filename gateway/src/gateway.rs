@@ -1,0 +1,131 @@
+//! The gateway: everything that is built once and shared by all requests.
+
+use std::sync::Arc;
+
+use policies::{PolicySet, PriceTable};
+use router_model::{Classifier, ClassifierConfig};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::identity::Callers;
+use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
+use crate::local::LocalModel;
+use crate::portfolio::Portfolio;
+use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
+use crate::upstream::SetupError;
+
+/// Unix milliseconds, from wherever the caller takes them.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What the outside world provides: tests hand in their own.
+pub struct Parts {
+    /// Listener of the data plane.
+    pub data: TcpListener,
+    /// Listener of the admin plane.
+    pub admin: TcpListener,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("data", &self.data).field("admin", &self.admin).finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The classifier.
+    #[error("the classifier cannot be set up")]
+    Classifier(#[source] router_model::Error),
+    /// An upstream.
+    #[error(transparent)]
+    Upstream(#[from] SetupError),
+}
+
+/// Everything that is built once.
+pub struct Gateway {
+    /// The checked configuration.
+    pub config: Config,
+    /// The rules.
+    pub policy: Arc<PolicySet>,
+    /// Prices.
+    pub prices: Arc<PriceTable>,
+    /// Classification.
+    pub classifier: Arc<Classifier>,
+    /// Every model that requests can go to.
+    pub portfolio: Portfolio,
+    /// Accounting.
+    pub ledger: Ledger,
+    /// Budgets.
+    pub budgets: Budgets,
+    /// Callers.
+    pub callers: Callers,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Background tasks.
+    pub tasks: Tasks,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Builds a gateway. Loads no model: see [`crate::local::load`].
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(config: Config, clock: Clock) -> Result<Arc<Self>, BuildError> {
+        let ledger = Ledger::open(&config.ledger)?;
+        let month = month_start_ms(clock());
+        let reader = crate::ledger::Store::open(&config.ledger)?;
+        let budgets =
+            Budgets::new(&config.teams, month, |team| reader.spent_since(team, month).unwrap_or_default());
+        let classifier = Classifier::new(ClassifierConfig::default()).map_err(BuildError::Classifier)?;
+        let portfolio = Portfolio::new(&config)?;
+        Ok(Arc::new(Self {
+            policy: config.policy.clone(),
+            prices: config.prices.clone(),
+            classifier: Arc::new(classifier),
+            portfolio,
+            ledger,
+            budgets,
+            callers: Callers::new(&config),
+            metrics: Metrics::default(),
+            tasks: Tasks::default(),
+            clock,
+            config,
+        }))
+    }
+
+    /// Unix milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Watts of a busy core, for the energy column.
+    #[must_use]
+    pub fn watts_per_core(&self) -> f64 {
+        self.config.local.as_ref().map_or(0.0, |local| local.watts_per_core)
+    }
+
+    /// What keeps the gateway from being ready; empty when it is.
+    pub async fn readiness(&self) -> Vec<String> {
+        let mut faults: Vec<String> =
+            self.portfolio.local.iter().filter_map(LocalModel::fault).map(|why| why.to_string()).collect();
+        if !self.ledger.is_writable().await {
+            faults.push(String::from("the ledger cannot be written"));
+        }
+        faults
+    }
+}

@@ -1,0 +1,549 @@
+//! `POST /v1/chat/completions` as it comes in: checked, and never rewritten more than it must be.
+//!
+//! The body stays the bytes that the client sent. What the gateway needs is read out of it; where something
+//! must change on the way to an upstream (the model's name, the request for usage) the change is spliced into
+//! those bytes, so that every unknown field survives as it was.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use local_runtime::{ChatMessage, Role as LocalRole, Sampling, TOP_LOGPROBS_MAX};
+use policies::Doubt;
+use router_model::Role;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// Stop sequences of one request at most.
+pub const STOP_MAX: usize = 16;
+/// Choices of one request at most (OpenAI's limit).
+pub const CHOICES_MAX: u64 = 128;
+
+/// A checked request.
+#[derive(Debug, Clone)]
+pub struct ChatRequest {
+    /// The client's bytes.
+    pub body: Bytes,
+    /// Model name.
+    pub model: String,
+    /// Where the model's JSON string stands in the body.
+    model_at: Range<usize>,
+    /// Server-sent events are wanted.
+    pub stream: bool,
+    /// The client wants usage at the end of the stream.
+    pub include_usage: bool,
+    /// Where the value of `stream_options` stands, if it is an object.
+    stream_options_at: Option<Range<usize>>,
+    /// Limit on output tokens.
+    pub output_tokens_max: Option<u32>,
+    /// Sampling.
+    pub sampling: Sampling,
+    /// Stop sequences.
+    pub stop: Vec<String>,
+    /// Choices.
+    pub choices: u32,
+    /// Log-probabilities are wanted, with so many alternatives.
+    pub logprobs: Option<u8>,
+    /// Tools that may be called.
+    pub tools: u32,
+    /// JSON mode or a JSON schema is demanded.
+    pub schema: bool,
+    /// A feature is used that the embedded model cannot follow (`logit_bias`, audio output).
+    pub exotic: bool,
+    /// End user.
+    pub user: String,
+    /// Messages, as far as they are text.
+    pub messages: Vec<Message>,
+    /// What could not be read.
+    pub doubt: Vec<Doubt>,
+}
+
+/// One message.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// All its text.
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+struct RawChat<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    temperature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_p: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_k: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seed: Option<&'a RawValue>,
+    #[serde(borrow)]
+    frequency_penalty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    presence_penalty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stop: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    functions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_choice: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response_format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logit_bias: Option<&'a RawValue>,
+    #[serde(borrow)]
+    modalities: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawMessage<'a> {
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawPart<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    refusal: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct RawStreamOptions {
+    include_usage: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct RawKind<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+impl ChatRequest {
+    /// Reads and checks a body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the field.
+    pub fn parse(body: Bytes) -> Result<Self, Error> {
+        let raw: RawChat<'_> = serde_json::from_slice(&body).map_err(|error| not_json(&body, &error))?;
+        let model: String = required("model", raw.model)?;
+        if model.is_empty() {
+            return Err(Error::invalid("model", "`model` must not be empty"));
+        }
+        let at = |raw: &RawValue| {
+            let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+            start..start + raw.get().len()
+        };
+        let (messages, doubt) = messages(raw.messages)?;
+        let output_tokens_max = match raw.max_completion_tokens {
+            Some(_) => whole("max_completion_tokens", raw.max_completion_tokens, 1, u64::from(u32::MAX))?,
+            None => whole("max_tokens", raw.max_tokens, 1, u64::from(u32::MAX))?,
+        };
+        let options: Option<RawStreamOptions> = optional("stream_options", raw.stream_options)?;
+        let tool_choice_none = raw.tool_choice.is_some_and(|raw| raw.get() == "\"none\"");
+        let tools = list_length("tools", raw.tools)? + list_length("functions", raw.functions)?;
+        let logprobs: Option<bool> = optional("logprobs", raw.logprobs)?;
+        let top_logprobs = whole("top_logprobs", raw.top_logprobs, 0, u64::from(TOP_LOGPROBS_MAX))?;
+        if top_logprobs.is_some_and(|n| n > 0) && logprobs != Some(true) {
+            return Err(Error::invalid("top_logprobs", "`top_logprobs` needs `logprobs` to be true"));
+        }
+        let modalities: Option<Vec<String>> = optional("modalities", raw.modalities)?;
+        Ok(Self {
+            model_at: raw.model.map(at).unwrap_or_default(),
+            stream: optional("stream", raw.stream)?.unwrap_or(false),
+            include_usage: options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
+            stream_options_at: raw.stream_options.filter(|raw| raw.get().starts_with('{')).map(at),
+            output_tokens_max: output_tokens_max.map(clamp_u32),
+            sampling: sampling(&raw)?,
+            stop: stop(raw.stop)?,
+            choices: whole("n", raw.n, 1, CHOICES_MAX)?.map_or(1, clamp_u32),
+            logprobs: (logprobs == Some(true))
+                .then(|| top_logprobs.map_or(0, |n| u8::try_from(n).unwrap_or(TOP_LOGPROBS_MAX))),
+            tools: if tool_choice_none { 0 } else { tools },
+            schema: wants_schema(raw.response_format)?,
+            exotic: raw.logit_bias.is_some_and(|raw| !["null", "{}"].contains(&raw.get()))
+                || modalities.is_some_and(|all| all.iter().any(|one| one != "text")),
+            user: optional("user", raw.user)?.unwrap_or_default(),
+            messages,
+            doubt,
+            model,
+            body,
+        })
+    }
+
+    /// The body for an upstream: the client's bytes with another model name and, for streams, with usage asked for.
+    #[must_use]
+    pub fn outgoing(&self, model: &str) -> Bytes {
+        let rename = (self.model != model).then(|| serde_json::Value::from(model).to_string());
+        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(2);
+        if let Some(name) = rename {
+            edits.push((self.model_at.clone(), Cow::Owned(name)));
+        }
+        if self.stream && !self.include_usage {
+            let usage = Cow::Borrowed(r#"{"include_usage":true}"#);
+            match &self.stream_options_at {
+                Some(at) => edits.push((at.clone(), usage)),
+                None => {
+                    let brace = self.body.iter().position(|b| *b == b'{').unwrap_or(0) + 1;
+                    edits.push((brace..brace, Cow::Borrowed(r#""stream_options":{"include_usage":true},"#)));
+                }
+            }
+        }
+        if edits.is_empty() {
+            return self.body.clone();
+        }
+        edits.sort_by_key(|(at, _)| at.start);
+        let mut out = Vec::with_capacity(self.body.len() + 64);
+        let mut done = 0;
+        for (at, text) in edits {
+            out.extend_from_slice(&self.body[done..at.start]);
+            out.extend_from_slice(text.as_bytes());
+            done = at.end;
+        }
+        out.extend_from_slice(&self.body[done..]);
+        Bytes::from(out)
+    }
+
+    /// The conversation for the embedded model.
+    #[must_use]
+    pub fn local_messages(&self) -> Vec<ChatMessage> {
+        let role = |role| match role {
+            Role::System => LocalRole::System,
+            Role::Assistant => LocalRole::Assistant,
+            Role::Tool => LocalRole::Tool,
+            Role::User | Role::Other => LocalRole::User,
+        };
+        self.messages.iter().map(|m| ChatMessage::new(role(m.role), m.text.clone())).collect()
+    }
+
+    /// User turns.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        let users = self.messages.iter().filter(|message| message.role == Role::User).count();
+        u32::try_from(users).unwrap_or(u32::MAX)
+    }
+}
+
+fn clamp_u32(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn not_json(body: &[u8], error: &serde_json::Error) -> Error {
+    let message = if body.is_empty() {
+        String::from("the request body is empty; a JSON object is expected")
+    } else if error.is_data() && !error.to_string().starts_with("duplicate field") {
+        String::from("the request body must be a JSON object")
+    } else {
+        format!("the request body is not valid JSON: {error}")
+    };
+    Error::Invalid { param: None, message }
+}
+
+/// A value of a known type, `None` for an absent field or `null`.
+fn optional<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<Option<T>, Error> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get()).map_err(|error| {
+        let text = error.to_string();
+        let what = text.split(" at line").next().unwrap_or(&text);
+        Error::invalid(field, format!("`{field}` has the wrong type: {what}"))
+    })
+}
+
+fn required<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<T, Error> {
+    optional(field, raw)?.ok_or_else(|| Error::invalid(field, format!("`{field}` is required")))
+}
+
+/// A whole number in a range.
+fn whole(field: &str, raw: Option<&RawValue>, low: u64, high: u64) -> Result<Option<u64>, Error> {
+    let Some(number) = optional::<serde_json::Number>(field, raw)? else { return Ok(None) };
+    let whole = number.as_u64().filter(|n| (low..=high).contains(n));
+    whole.map(Some).ok_or_else(|| {
+        let top = if high == u64::from(u32::MAX) { String::from("upwards") } else { format!("to {high}") };
+        Error::invalid(field, format!("`{field}` must be a whole number from {low} {top}, not {number}"))
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "sampling parameters are small")]
+fn real(field: &str, raw: Option<&RawValue>, low: f64, high: f64) -> Result<Option<f32>, Error> {
+    let Some(number) = optional::<f64>(field, raw)? else { return Ok(None) };
+    if (low..=high).contains(&number) {
+        Ok(Some(number as f32))
+    } else {
+        Err(Error::invalid(field, format!("`{field}` must be from {low} to {high}, not {number}")))
+    }
+}
+
+fn sampling(raw: &RawChat<'_>) -> Result<Sampling, Error> {
+    let defaults = Sampling::default();
+    Ok(Sampling {
+        temperature: real("temperature", raw.temperature, 0.0, 2.0)?.unwrap_or(defaults.temperature),
+        top_p: real("top_p", raw.top_p, 0.0, 1.0)?.map_or(defaults.top_p, |p| p.max(f32::EPSILON)),
+        top_k: whole("top_k", raw.top_k, 0, u64::from(u32::MAX))?.map_or(defaults.top_k, clamp_u32),
+        seed: optional::<i64>("seed", raw.seed)?.map(i64::cast_unsigned),
+        frequency_penalty: real("frequency_penalty", raw.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+        presence_penalty: real("presence_penalty", raw.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+    })
+}
+
+fn stop(raw: Option<&RawValue>) -> Result<Vec<String>, Error> {
+    let stops: Vec<String> = match raw {
+        None => Vec::new(),
+        Some(raw) if raw.get().starts_with('"') => vec![required("stop", Some(raw))?],
+        Some(raw) => optional("stop", Some(raw))?.unwrap_or_default(),
+    };
+    if stops.len() > STOP_MAX {
+        let message = format!("`stop` has {} sequences, at most {STOP_MAX} are allowed", stops.len());
+        return Err(Error::invalid("stop", message));
+    }
+    if stops.iter().any(String::is_empty) {
+        return Err(Error::invalid("stop", "a stop sequence must not be empty"));
+    }
+    Ok(stops)
+}
+
+fn list_length(field: &str, raw: Option<&RawValue>) -> Result<u32, Error> {
+    let list: Option<Vec<serde::de::IgnoredAny>> = optional(field, raw)?;
+    Ok(list.map_or(0, |list| u32::try_from(list.len()).unwrap_or(u32::MAX)))
+}
+
+fn wants_schema(raw: Option<&RawValue>) -> Result<bool, Error> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(false) };
+    let format: RawKind<'_> = serde_json::from_str(raw.get()).map_err(|_| {
+        Error::invalid("response_format", "`response_format` must be an object with a `type`")
+    })?;
+    match &*format.kind {
+        "text" => Ok(false),
+        "json_object" | "json_schema" => Ok(true),
+        other => {
+            let message =
+                format!("`response_format.type` is `{other}`; text, json_object or json_schema is expected");
+            Err(Error::invalid("response_format.type", message))
+        }
+    }
+}
+
+fn messages(raw: Option<&RawValue>) -> Result<(Vec<Message>, Vec<Doubt>), Error> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+        return Err(Error::invalid("messages", "`messages` is required"));
+    };
+    let list: Vec<&RawValue> = serde_json::from_str(raw.get())
+        .map_err(|_| Error::invalid("messages", "`messages` must be an array of messages"))?;
+    if list.is_empty() {
+        return Err(Error::invalid("messages", "`messages` must have at least one message"));
+    }
+    let mut doubt = Vec::new();
+    let mut checked = Vec::with_capacity(list.len());
+    for (index, raw) in list.into_iter().enumerate() {
+        checked.push(message(index, raw, &mut doubt)?);
+    }
+    doubt.sort_unstable();
+    doubt.dedup();
+    Ok((checked, doubt))
+}
+
+fn message(index: usize, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<Message, Error> {
+    let field = |name: &str| format!("messages[{index}]{name}");
+    let message: RawMessage<'_> = serde_json::from_str(raw.get()).map_err(|error| {
+        let what =
+            if raw.get().starts_with('{') { error.to_string() } else { String::from("it must be an object") };
+        Error::invalid(field(""), format!("`{}` is not a message: {what}", field("")))
+    })?;
+    let role: String = required(&field(".role"), message.role)?;
+    let role = match role.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" | "function" => Role::Tool,
+        other => {
+            let message = format!(
+                "`{}` is `{other}`; system, developer, user, assistant or tool is expected",
+                field(".role")
+            );
+            return Err(Error::invalid(field(".role"), message));
+        }
+    };
+    let text = match message.content.map(|raw| (raw, raw.get().as_bytes().first())) {
+        None | Some((_, Some(b'n'))) if role == Role::Assistant => String::new(),
+        Some((raw, Some(b'"'))) => required(&field(".content"), Some(raw))?,
+        Some((raw, Some(b'['))) => parts(&field(".content"), raw, doubt)?,
+        None | Some((_, Some(b'n'))) => {
+            return Err(Error::invalid(field(".content"), format!("`{}` is required", field(".content"))));
+        }
+        Some(_) => {
+            let message = format!("`{}` must be a string or an array of content parts", field(".content"));
+            return Err(Error::invalid(field(".content"), message));
+        }
+    };
+    Ok(Message { role, text })
+}
+
+fn parts(field: &str, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<String, Error> {
+    let list: Vec<&RawValue> = serde_json::from_str(raw.get())
+        .map_err(|_| Error::invalid(field, format!("`{field}` must be an array of content parts")))?;
+    let mut text = String::new();
+    for (index, raw) in list.into_iter().enumerate() {
+        let at = format!("{field}[{index}]");
+        let part: RawPart<'_> = serde_json::from_str(raw.get())
+            .map_err(|_| Error::invalid(&*at, format!("`{at}` must be an object with a `type`")))?;
+        let kind = part
+            .kind
+            .ok_or_else(|| Error::invalid(format!("{at}.type"), format!("`{at}.type` is required")))?;
+        let found = match &*kind {
+            "text" | "input_text" => {
+                let said = part.text.ok_or_else(|| {
+                    Error::invalid(format!("{at}.text"), format!("`{at}.text` is required"))
+                })?;
+                if !text.is_empty() {
+                    text.push('\n');
+                }
+                text.push_str(&said);
+                continue;
+            }
+            "refusal" => {
+                text.push_str(part.refusal.as_deref().unwrap_or_default());
+                continue;
+            }
+            "image_url" | "input_image" | "image" => Doubt::UnreadImage,
+            "input_audio" | "audio" => Doubt::UnreadAudio,
+            "file" | "input_file" | "document" => Doubt::UnreadFile,
+            _ => Doubt::UnknownPart,
+        };
+        doubt.push(found);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<ChatRequest, Error> {
+        ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    fn fault(body: &str) -> (Option<String>, String) {
+        match parse(body).unwrap_err() {
+            Error::Invalid { param, message } => (param, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const HELLO: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
+
+    #[test]
+    fn faults_name_the_field() {
+        let cases: &[(&str, Option<&str>)] = &[
+            ("", None),
+            ("{\"model\":", None),
+            ("[1]", None),
+            ("{\"messages\":[]}", Some("model")),
+            ("{\"model\":5}", Some("model")),
+            ("{\"model\":\"m\"}", Some("messages")),
+            ("{\"model\":\"m\",\"messages\":[]}", Some("messages")),
+            ("{\"model\":\"m\",\"messages\":\"hi\"}", Some("messages")),
+            ("{\"model\":\"m\",\"messages\":[7]}", Some("messages[0]")),
+            ("{\"model\":\"m\",\"messages\":[{\"content\":\"x\"}]}", Some("messages[0].role")),
+            (
+                "{\"model\":\"m\",\"messages\":[{\"role\":\"king\",\"content\":\"x\"}]}",
+                Some("messages[0].role"),
+            ),
+            ("{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}", Some("messages[0].content")),
+            (
+                "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":5}]}",
+                Some("messages[0].content"),
+            ),
+            (
+                "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}",
+                Some("messages[0].content[0].text"),
+            ),
+        ];
+        for (body, param) in cases {
+            assert_eq!(fault(body).0.as_deref(), *param, "{body}");
+        }
+        for (field, value) in [
+            ("temperature", "3"),
+            ("temperature", "\"hot\""),
+            ("top_p", "-1"),
+            ("max_tokens", "0"),
+            ("max_completion_tokens", "1.5"),
+            ("n", "0"),
+            ("stream", "\"yes\""),
+            ("stop", "[\"\"]"),
+            ("stop", "[1]"),
+            ("tools", "{}"),
+            ("top_logprobs", "99"),
+            ("response_format.type", "-"),
+        ] {
+            let body = if field.contains('.') {
+                format!(r#"{{"model":"m",{HELLO},"response_format":{{"type":"xml"}}}}"#)
+            } else {
+                format!(r#"{{"model":"m",{HELLO},"{field}":{value}}}"#)
+            };
+            assert_eq!(fault(&body).0.as_deref(), Some(field), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_with_two_values_for_one_field_is_refused() {
+        assert!(fault(r#"{"model":"m","messages":[],"messages":[]}"#).1.contains("duplicate field"));
+        let twice = r#"{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}"#;
+        assert!(fault(twice).1.contains("duplicate field"));
+    }
+
+    #[test]
+    fn only_what_must_change_changes() {
+        let body = format!(r#"{{ "x_unknown" : [1, 2.50],"model":"auto",{HELLO} }}"#);
+        let request = parse(&body).unwrap();
+        assert_eq!(request.outgoing("auto"), body.as_bytes());
+        assert_eq!(request.outgoing("gpt-4o"), body.replace("\"auto\"", "\"gpt-4o\"").as_bytes());
+        let body = format!(r#"{{"model":"auto","stream":true,{HELLO}}}"#);
+        let sent = parse(&body).unwrap().outgoing("m");
+        let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+        assert_eq!(sent["stream_options"]["include_usage"], true);
+        assert_eq!(sent["model"], "m");
+        let body =
+            format!(r#"{{"stream_options":{{"include_usage":false}},"stream":true,"model":"a",{HELLO}}}"#);
+        let sent: serde_json::Value = serde_json::from_slice(&parse(&body).unwrap().outgoing("b")).unwrap();
+        assert_eq!((&sent["stream_options"]["include_usage"], &sent["model"]), (&true.into(), &"b".into()));
+    }
+
+    #[test]
+    fn parts_that_nobody_reads_are_doubt() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":[
+            {"type":"text","text":"what is this?"},{"type":"image_url","image_url":{"url":"data:image/png;base64,xx"}},
+            {"type":"hologram"}]}]}"#;
+        let request = parse(body).unwrap();
+        assert_eq!(request.messages[0].text, "what is this?");
+        assert_eq!(request.doubt, [Doubt::UnreadImage, Doubt::UnknownPart]);
+    }
+}

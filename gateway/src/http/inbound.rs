@@ -1,0 +1,133 @@
+//! The first stage: bytes from a socket become a checked request, or a fault.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderValue;
+use router_model::{Prompt, Role, Segment};
+
+use super::chat::ChatRequest;
+use super::texts::texts;
+use crate::error::Error;
+use crate::gateway::Gateway;
+
+/// Client headers that travel to an upstream. Their values are classified like the body.
+const HEADERS_FORWARDED: &[&str] = &["openai-organization", "openai-project", "openai-beta"];
+
+/// A checked chat request with everything that classification must see.
+#[derive(Debug)]
+pub struct Inbound {
+    /// The request.
+    pub request: ChatRequest,
+    /// Headers that travel.
+    pub headers: HeaderMap,
+    /// The client opted in to the trailing usage chunk.
+    pub trailer: bool,
+}
+
+/// Reads a body up to the limit.
+///
+/// # Errors
+/// [`Error::TooLarge`], [`Error::SlowBody`], [`Error::Invalid`] when it breaks off.
+pub async fn read_body(gateway: &Gateway, body: Incoming) -> Result<Bytes, Error> {
+    let server = &gateway.config.server;
+    let limit_bytes = server.body_bytes_max;
+    if body.size_hint().lower() > limit_bytes as u64 {
+        return Err(Error::TooLarge { limit_bytes });
+    }
+    let patience = server.header_timeout.max(std::time::Duration::from_secs(30));
+    tokio::time::timeout(patience, collect(body, limit_bytes)).await.map_err(|_| Error::SlowBody)?
+}
+
+async fn collect(mut body: Incoming, limit_bytes: usize) -> Result<Bytes, Error> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::Invalid {
+            param: None,
+            message: String::from("the request body broke off"),
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + whole.len() + data.len() > limit_bytes {
+            return Err(Error::TooLarge { limit_bytes });
+        }
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            if whole.is_empty() {
+                whole.reserve(first.len() + data.len());
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+impl Inbound {
+    /// Checks a body with its headers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the field.
+    pub fn parse(body: Bytes, headers: &HeaderMap) -> Result<Self, Error> {
+        let request = ChatRequest::parse(body)?;
+        let forwarded = HEADERS_FORWARDED
+            .iter()
+            .filter_map(|name| headers.get(*name).map(|value| (*name, value.clone())))
+            .map(|(name, value)| (hyper::header::HeaderName::from_static(name), value));
+        let trailer = headers.get("x-sluicegate-usage").is_some_and(is_yes);
+        Ok(Self { headers: forwarded.collect(), trailer, request })
+    }
+
+    /// The prompt for the classifier: every text of the body and of the headers that travel.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a body that is nested too deeply.
+    pub fn prompt(&self) -> Result<Prompt<'_>, Error> {
+        let request = &self.request;
+        let mut prompt = Prompt {
+            segments: Vec::with_capacity(request.messages.len() + 4),
+            turns: request.turns(),
+            tools: request.tools,
+            wants_schema: request.schema,
+            doubt: request.doubt.clone(),
+            max_output_tokens: request.output_tokens_max,
+        };
+        let found = texts(&request.body)
+            .map_err(|error| Error::Invalid { param: None, message: format!("the request body: {error}") })?;
+        for text in found {
+            if !request.doubt.is_empty() && is_media(&text.text) {
+                continue;
+            }
+            let role = role_of(&text.path, request);
+            prompt.segments.push(Segment { role, path: text.path.into(), text: text.text });
+        }
+        for (name, value) in &self.headers {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            prompt.segments.push(Segment { role: Role::Other, path: name.as_str().into(), text });
+        }
+        Ok(prompt)
+    }
+}
+
+fn is_yes(value: &HeaderValue) -> bool {
+    ["1", "true", "yes"].iter().any(|yes| value.as_bytes().eq_ignore_ascii_case(yes.as_bytes()))
+}
+
+/// Binary content in a data URL: nobody here can read it, and the request is in doubt already.
+fn is_media(text: &str) -> bool {
+    let head = text.get(..text.len().min(64)).unwrap_or_default();
+    (head.starts_with("data:image/") || head.starts_with("data:audio/")) && head.contains(";base64,")
+}
+
+/// The role of the message that a path (`messages[3].content[0].text`) lies in. Only what is said counts as the
+/// message's own text; names, ids and arguments beside it are other text.
+fn role_of(path: &str, request: &ChatRequest) -> Role {
+    let index = path
+        .strip_prefix("messages[")
+        .and_then(|rest| rest.split_once(']'))
+        .filter(|(_, field)| field.starts_with(".content"))
+        .and_then(|(index, _)| index.parse::<usize>().ok());
+    index.and_then(|index| request.messages.get(index)).map_or(Role::Other, |message| message.role)
+}

@@ -1,0 +1,317 @@
+//! Every text in a request body.
+//!
+//! What leaves is the whole body, so what is classified is the whole body: every string and every long number
+//! anywhere in it, known field or not, values and keys. The walk reads the same bytes that would be forwarded
+//! and sees every entry of an object, duplicates included, so that no second reader of the body can find a
+//! text that the classifier did not.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// A text with its place in the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// `messages[2].content`.
+    pub path: String,
+    /// Decoded text.
+    pub text: Cow<'a, str>,
+}
+
+/// Nesting beyond which a body is refused.
+pub const DEPTH_MAX: usize = 64;
+
+/// Numbers from this size on are scanned: shorter ones identify nobody.
+const NUMBER_MIN: u64 = 1_000_000;
+
+/// Words of the protocols, which say nothing about the data.
+const PROTOCOL_WORDS: &[&str] = &[
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+    "text",
+    "image_url",
+    "input_audio",
+    "file",
+    "json_object",
+    "json_schema",
+    "auto",
+    "none",
+    "required",
+    "object",
+    "string",
+    "number",
+    "integer",
+    "boolean",
+    "array",
+    "low",
+    "medium",
+    "high",
+    "minimal",
+    "default",
+    "",
+];
+
+/// Keys of the protocols.
+const PROTOCOL_KEYS: &[&str] = &[
+    "model",
+    "messages",
+    "role",
+    "content",
+    "name",
+    "type",
+    "text",
+    "stream",
+    "stream_options",
+    "include_usage",
+    "temperature",
+    "top_p",
+    "top_k",
+    "n",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "user",
+    "seed",
+    "tools",
+    "tool_choice",
+    "tool_calls",
+    "tool_call_id",
+    "function",
+    "description",
+    "parameters",
+    "properties",
+    "required",
+    "arguments",
+    "id",
+    "index",
+    "response_format",
+    "json_schema",
+    "schema",
+    "strict",
+    "metadata",
+    "store",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "service_tier",
+    "modalities",
+    "audio",
+    "prediction",
+    "image_url",
+    "url",
+    "detail",
+    "input_audio",
+    "data",
+    "format",
+    "file",
+    "file_id",
+    "file_data",
+    "filename",
+    "enum",
+    "items",
+    "additionalProperties",
+    "title",
+    "default",
+    "minimum",
+    "maximum",
+    "$schema",
+    "refusal",
+    "safety_identifier",
+    "prompt_cache_key",
+    "verbosity",
+    "web_search_options",
+];
+
+/// Collects the texts of a JSON document in order.
+///
+/// # Errors
+/// What `serde_json` says about a document that is not JSON, or that is nested too deeply.
+pub fn texts(body: &[u8]) -> Result<Vec<Text<'_>>, serde_json::Error> {
+    let mut walk = Walk { path: String::new(), depth: 0, texts: Vec::with_capacity(16) };
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    Node { walk: &mut walk }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(walk.texts)
+}
+
+struct Walk<'a> {
+    path: String,
+    depth: usize,
+    texts: Vec<Text<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    fn push(&mut self, text: Cow<'a, str>) {
+        if !PROTOCOL_WORDS.contains(&&*text) {
+            self.texts.push(Text { path: self.path.clone(), text });
+        }
+    }
+}
+
+struct Node<'w, 'a> {
+    walk: &'w mut Walk<'a>,
+}
+
+impl<'a> DeserializeSeed<'a> for Node<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// A string that borrows from the document where it has no escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'a> Deserialize<'a> for Key<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'a> Visitor<'a> for KeyVisitor {
+            type Value = Key<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object key")
+            }
+            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'a str) -> Result<Key<'a>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Key<'a>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+impl<'a> Visitor<'a> for Node<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'a str) -> Result<(), E> {
+        self.walk.push(Cow::Borrowed(text));
+        Ok(())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.walk.push(Cow::Owned(text.to_owned()));
+        Ok(())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
+        if number >= NUMBER_MIN {
+            self.walk.push(Cow::Owned(number.to_string()));
+        }
+        Ok(())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
+        self.visit_u64(number.unsigned_abs())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
+        #[expect(clippy::cast_precision_loss, reason = "a bound")]
+        if number.abs() >= NUMBER_MIN as f64 {
+            self.walk.push(Cow::Owned(format!("{:.0}", number.abs())));
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<(), A::Error> {
+        let length = self.walk.path.len();
+        self.walk.depth += 1;
+        if self.walk.depth > DEPTH_MAX {
+            return Err(A::Error::custom("nested too deeply"));
+        }
+        let mut index = 0usize;
+        loop {
+            let _ = write!(self.walk.path, "[{index}]");
+            let more = items.next_element_seed(Node { walk: self.walk })?;
+            self.walk.path.truncate(length);
+            if more.is_none() {
+                break;
+            }
+            index += 1;
+        }
+        self.walk.depth -= 1;
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut entries: A) -> Result<(), A::Error> {
+        let length = self.walk.path.len();
+        self.walk.depth += 1;
+        if self.walk.depth > DEPTH_MAX {
+            return Err(A::Error::custom("nested too deeply"));
+        }
+        while let Some(Key(key)) = entries.next_key::<Key<'a>>()? {
+            if length > 0 {
+                self.walk.path.push('.');
+            }
+            self.walk.path.push_str(&key);
+            if !PROTOCOL_KEYS.contains(&&*key) {
+                self.walk.push(key);
+            }
+            entries.next_value_seed(Node { walk: self.walk })?;
+            self.walk.path.truncate(length);
+        }
+        self.walk.depth -= 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(body: &str) -> Vec<(String, String)> {
+        texts(body.as_bytes()).unwrap().into_iter().map(|t| (t.path, t.text.into_owned())).collect()
+    }
+
+    #[test]
+    fn every_string_long_number_and_unknown_key_is_seen() {
+        let body = r#"{"model":"auto","messages":[{"role":"user","content":"a\u0062c"}],
+            "metadata":{"ssn":"x","n":4111111111111111,"f":-4.111111111111111e15,"s":5},"role":"odd"}"#;
+        let expected = [
+            ("messages[0].content", "abc"),
+            ("metadata.ssn", "ssn"),
+            ("metadata.ssn", "x"),
+            ("metadata.n", "4111111111111111"),
+            ("metadata.f", "f"),
+            ("metadata.f", "4111111111111111"),
+            ("metadata.s", "s"),
+            ("role", "odd"),
+        ];
+        let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(pairs(body), expected);
+    }
+
+    #[test]
+    fn both_values_of_a_duplicate_key_are_seen() {
+        let seen = pairs(r#"{"x":{"content":"one","content":"two"}}"#);
+        assert_eq!(seen.iter().filter(|(path, _)| path == "x.content").count(), 2);
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let body = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+        assert!(texts(body.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,305 @@
+//! The ledger's SQLite file: schema, writes, queries.
+//!
+//! A request that can cost money has an *open* row before its bytes leave, holding the reservation, and a
+//! *settled* one after. A row that is still open at start-up was running when the process died; it is settled
+//! as `lost` at its reservation, so that the sum never falls short of what an upstream may bill.
+
+use std::path::Path;
+
+use policies::Money;
+use rusqlite::{Connection, OptionalExtension as _, named_params, params};
+
+use super::row::Row;
+
+/// Errors of the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// SQLite refused.
+    #[error("the ledger {path} cannot be used: {source}")]
+    Sqlite {
+        /// File.
+        path: String,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The writer is gone.
+    #[error("the ledger's writer has stopped")]
+    Stopped,
+    /// The file belongs to a newer version.
+    #[error("the ledger {path} was written by a newer version (schema {found}, this one knows {known})")]
+    Newer {
+        /// File.
+        path: String,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+}
+
+const SCHEMA_VERSION: i64 = 1;
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS requests (
+  id TEXT PRIMARY KEY, time_ms INTEGER NOT NULL, state TEXT NOT NULL,
+  team TEXT NOT NULL, key TEXT NOT NULL, user TEXT NOT NULL, tags TEXT NOT NULL, session TEXT NOT NULL,
+  requested_model TEXT NOT NULL, served_model TEXT NOT NULL, route TEXT NOT NULL, upstream TEXT NOT NULL,
+  label TEXT NOT NULL, kinds TEXT NOT NULL, doubt TEXT NOT NULL, complexity REAL NOT NULL, confidence REAL,
+  task TEXT NOT NULL, language TEXT NOT NULL, policy TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL,
+  alternatives TEXT NOT NULL, attempts INTEGER NOT NULL,
+  input_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL, usage_source TEXT,
+  price_source TEXT NOT NULL, price_version TEXT NOT NULL,
+  cost_nanos INTEGER, reserved_nanos INTEGER NOT NULL, baseline_nanos INTEGER,
+  energy_joules REAL, energy_method TEXT NOT NULL,
+  first_token_ms REAL, total_ms REAL NOT NULL, outcome TEXT NOT NULL, status INTEGER NOT NULL,
+  degraded INTEGER NOT NULL, declassified INTEGER NOT NULL, error TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS requests_time ON requests (time_ms);
+CREATE INDEX IF NOT EXISTS requests_open ON requests (state) WHERE state = 'open';
+CREATE TABLE IF NOT EXISTS keys (
+  id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL, team TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, revoked_ms INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS feedback (
+  request_id TEXT NOT NULL, time_ms INTEGER NOT NULL, score REAL NOT NULL, label TEXT
+) STRICT;
+";
+
+const UPSERT: &str = "
+INSERT INTO requests VALUES (
+  :id, :time_ms, :state, :team, :key, :user, :tags, :session, :requested_model, :served_model, :route, :upstream,
+  :label, :kinds, :doubt, :complexity, :confidence, :task, :language, :policy, :rule, :reason, :alternatives,
+  :attempts, :input_tokens, :cached_tokens, :cache_write_tokens, :output_tokens, :reasoning_tokens, :usage_source,
+  :price_source, :price_version, :cost_nanos, :reserved_nanos, :baseline_nanos, :energy_joules, :energy_method,
+  :first_token_ms, :total_ms, :outcome, :status, :degraded, :declassified, :error)
+ON CONFLICT (id) DO UPDATE SET
+  state = excluded.state, served_model = excluded.served_model, route = excluded.route,
+  upstream = excluded.upstream, confidence = excluded.confidence, reason = excluded.reason,
+  attempts = excluded.attempts, input_tokens = excluded.input_tokens, cached_tokens = excluded.cached_tokens,
+  cache_write_tokens = excluded.cache_write_tokens, output_tokens = excluded.output_tokens,
+  reasoning_tokens = excluded.reasoning_tokens, usage_source = excluded.usage_source,
+  price_source = excluded.price_source, price_version = excluded.price_version, cost_nanos = excluded.cost_nanos,
+  reserved_nanos = excluded.reserved_nanos, baseline_nanos = excluded.baseline_nanos,
+  energy_joules = excluded.energy_joules, energy_method = excluded.energy_method,
+  first_token_ms = excluded.first_token_ms, total_ms = excluded.total_ms, outcome = excluded.outcome,
+  status = excluded.status, degraded = excluded.degraded, error = excluded.error
+WHERE requests.state = 'open'";
+
+/// An open ledger file.
+#[derive(Debug)]
+pub struct Store {
+    path: String,
+    pub(super) connection: Connection,
+}
+
+/// A virtual key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Key {
+    /// Identifier (`key_...`).
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Team that pays.
+    pub team: String,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+    /// Unix milliseconds; `None` while it is valid.
+    pub revoked_ms: Option<i64>,
+}
+
+impl Store {
+    /// Opens or creates a ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let shown = path.display().to_string();
+        let fail = |source| LedgerError::Sqlite { path: shown.clone(), source };
+        let connection = Connection::open(path).map_err(fail)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
+        let found: i64 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        if found > SCHEMA_VERSION {
+            return Err(LedgerError::Newer { path: shown, found, known: SCHEMA_VERSION });
+        }
+        connection.execute_batch(SCHEMA).map_err(fail)?;
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
+        Ok(Self { path: shown, connection })
+    }
+
+    /// Wraps an SQLite error with the file's name.
+    pub(super) fn fail(&self, source: rusqlite::Error) -> LedgerError {
+        LedgerError::Sqlite { path: self.path.clone(), source }
+    }
+
+    /// Settles rows that were open when the process died, at their reservation. Returns how many.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn recover(&self) -> Result<usize, LedgerError> {
+        self.connection
+            .execute(
+                "UPDATE requests SET state = 'settled', outcome = 'lost', cost_nanos = reserved_nanos, \
+                 usage_source = 'estimated', error = 'process_died' WHERE state = 'open'",
+                [],
+            )
+            .map_err(|source| self.fail(source))
+    }
+
+    /// Writes rows in one transaction: `true` beside a row settles it, `false` opens it. A settled row is never
+    /// changed again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`]; then none of them was written.
+    pub fn write(&mut self, rows: &[(Row, bool)]) -> Result<(), LedgerError> {
+        let fail = |source| LedgerError::Sqlite { path: self.path.clone(), source };
+        let transaction = self.connection.transaction().map_err(fail)?;
+        {
+            let mut statement = transaction.prepare_cached(UPSERT).map_err(fail)?;
+            for (row, settled) in rows {
+                let usage = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+                statement
+                    .execute(named_params! {
+                        ":id": &*row.id, ":time_ms": row.time_ms,
+                        ":state": if *settled { "settled" } else { "open" },
+                        ":team": row.team, ":key": row.key, ":user": row.user, ":tags": row.tags,
+                        ":session": row.session, ":requested_model": row.requested_model,
+                        ":served_model": row.served_model, ":route": row.route, ":upstream": row.upstream,
+                        ":label": row.label.as_str(), ":kinds": row.kinds, ":doubt": row.doubt,
+                        ":complexity": f64::from(row.complexity), ":confidence": row.confidence.map(f64::from),
+                        ":task": row.task, ":language": row.language, ":policy": &*row.policy,
+                        ":rule": &*row.rule, ":reason": row.reason, ":alternatives": row.alternatives,
+                        ":attempts": row.attempts,
+                        ":input_tokens": usage(row.usage.input_tokens),
+                        ":cached_tokens": usage(row.usage.cached_tokens),
+                        ":cache_write_tokens": usage(row.usage.cache_write_tokens),
+                        ":output_tokens": usage(row.usage.output_tokens),
+                        ":reasoning_tokens": usage(row.usage.reasoning_tokens),
+                        ":usage_source": row.usage_source.map(|s| s.as_str()),
+                        ":price_source": row.price_source, ":price_version": row.price_version,
+                        ":cost_nanos": row.cost.map(Money::nanos), ":reserved_nanos": row.reserved.nanos(),
+                        ":baseline_nanos": row.baseline.map(Money::nanos),
+                        ":energy_joules": row.energy_joules, ":energy_method": row.energy_method,
+                        ":first_token_ms": row.first_token_ms, ":total_ms": row.total_ms,
+                        ":outcome": row.outcome.as_str(), ":status": row.status, ":degraded": row.degraded,
+                        ":declassified": row.declassified, ":error": row.error,
+                    })
+                    .map_err(fail)?;
+            }
+        }
+        transaction.commit().map_err(fail)
+    }
+
+    /// Writes nothing, but fails as a write would: for `/readyz`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn probe(&mut self) -> Result<(), LedgerError> {
+        let fail = |source| LedgerError::Sqlite { path: self.path.clone(), source };
+        let transaction = self.connection.transaction().map_err(fail)?;
+        let version = SCHEMA_VERSION;
+        transaction.execute_batch(&format!("PRAGMA user_version = {version}")).map_err(fail)?;
+        transaction.commit().map_err(fail)
+    }
+
+    /// What a team has spent since a time, settled costs and open reservations together.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn spent_since(&self, team: &str, time_ms: i64) -> Result<Money, LedgerError> {
+        self.connection
+            .query_row(
+                "SELECT COALESCE(SUM(CASE state WHEN 'open' THEN reserved_nanos ELSE COALESCE(cost_nanos, 0) END), 0) \
+                 FROM requests WHERE team = ?1 AND time_ms >= ?2",
+                params![team, time_ms],
+                |row| row.get(0).map(Money::from_nanos),
+            )
+            .map_err(|source| self.fail(source))
+    }
+
+    /// Stores a key by the hash of its secret.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn insert_key(&self, key: &Key, hash: &[u8; 32]) -> Result<(), LedgerError> {
+        self.connection
+            .execute(
+                "INSERT INTO keys (id, hash, name, team, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![key.id, hash, key.name, key.team, key.created_ms],
+            )
+            .map(drop)
+            .map_err(|source| self.fail(source))
+    }
+
+    /// All keys, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn keys(&self) -> Result<Vec<Key>, LedgerError> {
+        let fail = |source| self.fail(source);
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, name, team, created_ms, revoked_ms FROM keys ORDER BY created_ms")
+            .map_err(fail)?;
+        let rows = statement.query_map([], read_key).map_err(fail)?;
+        rows.collect::<Result<_, _>>().map_err(fail)
+    }
+
+    /// The key with this hash, revoked or not.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn key_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Key>, LedgerError> {
+        self.connection
+            .prepare_cached("SELECT id, name, team, created_ms, revoked_ms FROM keys WHERE hash = ?1")
+            .and_then(|mut statement| statement.query_row(params![hash], read_key).optional())
+            .map_err(|source| self.fail(source))
+    }
+
+    /// Revokes a key. Returns whether there was a valid one of that id.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn revoke_key(&self, id: &str, time_ms: i64) -> Result<bool, LedgerError> {
+        self.connection
+            .execute(
+                "UPDATE keys SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL",
+                params![id, time_ms],
+            )
+            .map(|changed| changed > 0)
+            .map_err(|source| self.fail(source))
+    }
+
+    /// Stores feedback about a request. Returns whether the request exists.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sqlite`].
+    pub fn insert_feedback(
+        &self,
+        request_id: &str,
+        time_ms: i64,
+        score: f64,
+        label: Option<&str>,
+    ) -> Result<bool, LedgerError> {
+        self.connection
+            .execute(
+                "INSERT INTO feedback SELECT id, ?2, ?3, ?4 FROM requests WHERE id = ?1",
+                params![request_id, time_ms, score, label],
+            )
+            .map(|changed| changed > 0)
+            .map_err(|source| self.fail(source))
+    }
+}
+
+fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<Key> {
+    Ok(Key {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        team: row.get(2)?,
+        created_ms: row.get(3)?,
+        revoked_ms: row.get(4)?,
+    })
+}

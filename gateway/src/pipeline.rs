@@ -1,0 +1,267 @@
+//! The request's path: inbound, identity, classification, decision, execution, settlement.
+//!
+//! Plain functions in this order, each taking what the one before it gave, so that none can be skipped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Request, Response};
+use policies::{
+    Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
+};
+use tracing::Instrument as _;
+
+use crate::error::Error;
+use crate::execute::{self, Answer, Call, SettledBody};
+use crate::gateway::Gateway;
+use crate::http::body::ResponseBody;
+use crate::http::chat::ChatRequest;
+use crate::http::inbound::{Inbound, read_body};
+use crate::http::respond::{self, header, header_text};
+use crate::identity::Identity;
+use crate::ledger::{Finish, month_start_ms};
+use crate::portfolio::Portfolio;
+use crate::settlement::Account;
+use crate::telemetry::names;
+
+/// Bodies larger than this are parsed and classified off the threads that move bytes.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Output tokens reserved for a request that sets no limit.
+const RESERVED_OUTPUT_TOKENS: u64 = 4_096;
+
+/// Serves `POST /v1/chat/completions`.
+pub async fn chat(gateway: Arc<Gateway>, request: Request<Incoming>, id: Arc<str>) -> Response<ResponseBody> {
+    let span = tracing::debug_span!(
+        "chat",
+        otel.kind = "server",
+        request = %id,
+        { names::OPERATION } = "chat",
+        { names::REQUEST_MODEL } = tracing::field::Empty,
+        { names::RESPONSE_MODEL } = tracing::field::Empty,
+        { names::PROVIDER } = tracing::field::Empty,
+    );
+    crate::trace_context::adopt(&span, request.headers());
+    let mut account = Some(Account::open(gateway.clone(), id.clone()));
+    let outcome = serve(&gateway, request, &mut account).instrument(span).await;
+    match outcome {
+        Ok(response) => response,
+        Err(error) => {
+            let mut response = respond::error_response(&error, &id);
+            if let Some(mut account) = account {
+                describe(response.headers_mut(), &mut account);
+                account.finish(finish_of(&error), response.status().as_u16(), error.kind());
+            }
+            response
+        }
+    }
+}
+
+/// The stages in order. The account stays with the caller when one of them fails.
+async fn serve(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    account: &mut Option<Account>,
+) -> Result<Response<ResponseBody>, Error> {
+    let (head, body) = request.into_parts();
+    let open = account.as_mut().expect("opened by the caller");
+    let identity = gateway.callers.identify(&head.headers, &gateway.config, &gateway.ledger).await?;
+    note_identity(open, &identity);
+    let body = read_body(gateway, body).await?;
+    let started = Instant::now();
+    let (inbound, profile, identity, decision) = if body.len() > INLINE_BYTES_MAX {
+        let gateway = gateway.clone();
+        let judged = tokio::task::spawn_blocking(move || judge(&gateway, body, &head.headers, identity));
+        judged.await.map_err(|_| Error::Draining)??
+    } else {
+        judge(gateway, body, &head.headers, identity)?
+    };
+    gateway.metrics.decided(started.elapsed().as_secs_f64());
+    gateway.callers.raise_session(&identity, decision.labelled.label);
+    open.row().requested_model.clone_from(&inbound.request.model);
+    open.row().user.clone_from(&inbound.request.user);
+    open.decided(&profile, &decision);
+    let plan = match &decision.outcome {
+        Outcome::Serve(plan) => plan,
+        Outcome::Refuse(refusal) => {
+            return Err(Error::Refused { refusal: refusal.clone(), text: decision.reason.text.clone() });
+        }
+    };
+    reserve(gateway, open, &inbound, &profile, plan).await?;
+    let call = Call {
+        request: &inbound.request,
+        headers: inbound.headers.clone(),
+        traceparent: crate::trace_context::current(),
+        input_tokens: profile.input_tokens,
+        created: gateway.now_ms() / 1000,
+    };
+    let limit = gateway.config.server.request_timeout;
+    let executed = execute::execute(gateway, &call, plan, open)
+        .instrument(tracing::debug_span!("execution", target = %plan.target().id));
+    let (answer, target) =
+        tokio::time::timeout(limit, executed).await.map_err(|_| Error::Deadline(limit))??;
+    tracing::Span::current().record(names::RESPONSE_MODEL, &*target.model);
+    tracing::Span::current().record(names::PROVIDER, &*target.upstream);
+    let account = account.take().expect("taken once");
+    Ok(respond_with(gateway, answer, account, inbound.trailer))
+}
+
+/// Parsing, classification and decision: pure computing.
+fn judge(
+    gateway: &Gateway,
+    body: Bytes,
+    headers: &HeaderMap,
+    mut identity: Identity,
+) -> Result<(Inbound, Profile, Identity, Decision), Error> {
+    let inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::parse(body, headers))?;
+    let profile = tracing::debug_span!("classification")
+        .in_scope(|| inbound.prompt().map(|prompt| gateway.classifier.classify(&prompt)))?;
+    identity.facts.user.clone_from(&inbound.request.user);
+    let decision = tracing::debug_span!("decision")
+        .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
+    Ok((inbound, profile, identity, decision))
+}
+
+/// Decides about a checked request. Also what `explain` does, without sending anything.
+pub fn decide(
+    policy: &PolicySet,
+    portfolio: &Portfolio,
+    request: &ChatRequest,
+    profile: &Profile,
+    identity: &Identity,
+) -> Decision {
+    let (wants, targets) = portfolio.targets(&request.model);
+    let facts = RequestFacts {
+        model: request.model.clone(),
+        wants,
+        stream: request.stream,
+        tools: request.tools > 0,
+        schema: request.schema || request.exotic,
+        images: request.doubt.contains(&policies::Doubt::UnreadImage),
+        choices: request.choices > 1,
+        output_tokens_max: request.output_tokens_max,
+        turns: request.turns(),
+    };
+    policy.decide(profile, &Situation { request: &facts, caller: &identity.facts, targets: &targets })
+}
+
+fn note_identity(account: &mut Account, identity: &Identity) {
+    let row = account.row();
+    row.team.clone_from(&identity.facts.team);
+    row.key.clone_from(&identity.facts.key);
+    row.tags = identity.facts.tags.join(",");
+    row.session.clone_from(&identity.session);
+}
+
+/// Reserves the worst case over the plan's targets, and opens the row before a byte can cost money.
+async fn reserve(
+    gateway: &Gateway,
+    account: &mut Account,
+    inbound: &Inbound,
+    profile: &Profile,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let usage = Usage {
+        input_tokens: u64::from(profile.input_tokens),
+        output_tokens: inbound.request.output_tokens_max.map_or(RESERVED_OUTPUT_TOKENS, u64::from)
+            * u64::from(inbound.request.choices),
+        ..Usage::default()
+    };
+    let worst = worst_case(plan.targets(), &usage);
+    let team = account.row().team.clone();
+    let limited = gateway.budgets.limits(&team);
+    if limited {
+        let month = month_start_ms(gateway.now_ms());
+        let known = worst.money();
+        let held = gateway.budgets.reserve(&team, &plan.target().model, known, month)?;
+        account.reserve(known.unwrap_or_default(), held);
+        gateway.ledger.open_now(account.snapshot()).await.map_err(Error::Unaccountable)?;
+    } else if worst != Cost::Priced(Money::ZERO) {
+        account.reserve(worst.money().unwrap_or_default(), None);
+        gateway.ledger.open_row(account.snapshot());
+    }
+    Ok(())
+}
+
+/// The dearest of several targets; unpriced if any of them is.
+fn worst_case(targets: &[Arc<Target>], usage: &Usage) -> Cost {
+    let mut worst = Money::ZERO;
+    for target in targets {
+        match target.price {
+            Some(price) => worst = worst.max(price.cost(usage)),
+            None => return Cost::Unpriced,
+        }
+    }
+    Cost::Priced(worst)
+}
+
+/// Puts an answer into a response; whole answers settle here, streams when they end.
+fn respond_with(
+    gateway: &Gateway,
+    answer: Answer,
+    mut account: Account,
+    trailer: bool,
+) -> Response<ResponseBody> {
+    match answer {
+        Answer::Whole(whole) => {
+            account.first_byte();
+            if let Some(tally) = &whole.tally {
+                account.used(tally);
+            }
+            let mut response = Response::new(ResponseBody::full(whole.body));
+            *response.status_mut() = whole.status;
+            *response.headers_mut() = whole.headers;
+            describe(response.headers_mut(), &mut account);
+            let cost = match &whole.tally {
+                Some(tally) => account.cost(&tally.usage),
+                None => Cost::Priced(Money::ZERO),
+            };
+            let shown = cost.money().map_or_else(|| String::from("unpriced"), |money| money.to_string());
+            response.headers_mut().insert(header::COST, header_text(&shown));
+            let (outcome, error) = if whole.status.is_success() {
+                (Finish::Completed, "")
+            } else {
+                (Finish::Failed, "upstream_status")
+            };
+            account.finish(outcome, whole.status.as_u16(), error);
+            response
+        }
+        Answer::Stream(source) => {
+            let mut headers = source.headers();
+            headers.insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(hyper::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            describe(&mut headers, &mut account);
+            let limit = gateway.config.server.request_timeout;
+            let body = SettledBody::new(source, account, trailer, limit);
+            let mut response = Response::new(ResponseBody::stream(body));
+            *response.headers_mut() = headers;
+            response
+        }
+    }
+}
+
+/// The headers that explain a response.
+fn describe(headers: &mut HeaderMap, account: &mut Account) {
+    let row = account.row();
+    headers.insert(header::REQUEST_ID, header_text(&row.id));
+    if row.policy.is_empty() {
+        return;
+    }
+    headers.insert(header::LABEL, HeaderValue::from_static(row.label.as_str()));
+    headers.insert(header::REASON, header_text(&row.reason));
+    if !row.route.is_empty() {
+        headers.insert(header::ROUTE, header_text(&row.route));
+        headers.insert(header::MODEL, header_text(&row.served_model));
+    }
+}
+
+fn finish_of(error: &Error) -> Finish {
+    use crate::error::Origin;
+    match error.origin() {
+        Origin::Downstream => Finish::Invalid,
+        Origin::Policy => Finish::Refused,
+        Origin::Upstream | Origin::Local | Origin::Internal => Finish::Failed,
+    }
+}

@@ -1,0 +1,104 @@
+//! The portfolio: every model that requests can go to, and what a model name means.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use policies::{Location, Price, PriceTable, Target, Wants};
+
+use crate::config::Config;
+use crate::local::LocalModel;
+use crate::upstream::{SetupError, UpstreamClient};
+
+/// Every model that requests can go to.
+#[derive(Debug)]
+pub struct Portfolio {
+    /// The embedded model, if one is configured.
+    pub local: Option<LocalModel>,
+    /// Upstreams in the operator's order.
+    pub upstreams: Vec<UpstreamClient>,
+    prices: Arc<PriceTable>,
+    baseline_model: String,
+}
+
+impl Portfolio {
+    /// The portfolio of a configuration. Loads no model and opens no connection.
+    ///
+    /// # Errors
+    /// [`SetupError`] when an upstream cannot be set up.
+    pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let client = |upstream: &crate::config::Upstream| {
+            UpstreamClient::new(upstream.clone(), &config.prices, &config.baseline_model)
+        };
+        Ok(Self {
+            local: config.local.clone().map(LocalModel::new),
+            upstreams: config.upstreams.iter().map(client).collect::<Result<_, _>>()?,
+            prices: config.prices.clone(),
+            baseline_model: config.baseline_model.clone(),
+        })
+    }
+
+    /// The upstream of a target.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> Option<&UpstreamClient> {
+        self.upstreams.iter().find(|upstream| *upstream.config.name == *name)
+    }
+
+    /// What a model name means, and every target that a request with it could go to.
+    #[must_use]
+    pub fn targets(&self, model: &str) -> (Wants, Vec<Arc<Target>>) {
+        let now = Instant::now();
+        let mut targets: Vec<Arc<Target>> = self.local.iter().map(LocalModel::target).collect();
+        if model == "auto" {
+            targets.extend(self.upstreams.iter().flat_map(|upstream| upstream.targets(now)));
+            return (Wants::Any, targets);
+        }
+        if let Some((place, name)) = model.split_once('/') {
+            if place == "local" {
+                let id =
+                    self.local.as_ref().filter(|_| name == "default").map(|local| local.target().id.clone());
+                return (Wants::Forced(id.unwrap_or_else(|| model.into())), targets);
+            }
+            if let Some(upstream) = self.upstream(place) {
+                let target = upstream.named_target(name, &self.prices, now);
+                let id = target.id.clone();
+                targets.push(target);
+                return (Wants::Forced(id), targets);
+            }
+        }
+        let mut listing: Vec<_> = self.upstreams.iter().filter(|upstream| upstream.lists(model)).collect();
+        if listing.is_empty() {
+            listing.extend(self.upstreams.first());
+        }
+        targets.extend(listing.into_iter().map(|upstream| upstream.named_target(model, &self.prices, now)));
+        (Wants::Named, targets)
+    }
+
+    /// Price of what a request would have used without the gateway: the model that it names, or the configured
+    /// baseline for `auto` and for forced routes.
+    #[must_use]
+    pub fn baseline_price(&self, requested: &str) -> Option<Price> {
+        let own = |upstream: &UpstreamClient, model: &str| {
+            upstream.config.models.iter().find(|m| &*m.name == model).and_then(|m| m.price)
+        };
+        let named = |model: &str| {
+            self.upstreams
+                .iter()
+                .find_map(|upstream| own(upstream, model))
+                .or_else(|| self.prices.price(model))
+        };
+        match requested.split_once('/') {
+            _ if requested == "auto" => named(&self.baseline_model),
+            Some(("local", _)) => named(&self.baseline_model),
+            Some((place, model)) if self.upstream(place).is_some() => named(model),
+            _ => named(requested),
+        }
+    }
+
+    /// Is at least one target of this kind usable?
+    #[must_use]
+    pub fn reaches(&self, location: Location) -> bool {
+        let now = Instant::now();
+        let mut all = self.upstreams.iter().flat_map(|upstream| upstream.targets(now));
+        all.any(|target| target.is_ready() && target.location == location)
+    }
+}

@@ -1,0 +1,190 @@
+//! Settlement: every request settles exactly once, however it ends.
+//!
+//! An [`Account`] is opened when a request arrives and travels with it, last of all inside the response body.
+//! [`Account::finish`] settles it; dropping it unsettled settles it as aborted, with what is known by then.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use policies::{Cost, Decision, Location, Money, Outcome, Price, Profile, Target, Usage, UsageSource};
+
+use crate::gateway::Gateway;
+use crate::ledger::{Finish, Reservation, Row};
+
+/// What was used, and how that is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tally {
+    /// Tokens.
+    pub usage: Usage,
+    /// Where they come from.
+    pub source: UsageSource,
+    /// Confidence of a local answer.
+    pub confidence: Option<f32>,
+    /// Seconds of computing on this machine, all threads together.
+    pub busy_core_seconds: f64,
+}
+
+/// One request on its way through the gateway.
+pub struct Account {
+    gateway: Arc<Gateway>,
+    row: Box<Row>,
+    started: Instant,
+    reservation: Option<Reservation>,
+    price: Option<Price>,
+    settled: bool,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("id", &self.row.id).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// Opens an account for a request that has just arrived.
+    pub fn open(gateway: Arc<Gateway>, id: Arc<str>) -> Self {
+        let row = Box::new(Row::new(id, gateway.now_ms()));
+        Self { gateway, row, started: Instant::now(), reservation: None, price: None, settled: false }
+    }
+
+    /// The row so far.
+    pub fn row(&mut self) -> &mut Row {
+        &mut self.row
+    }
+
+    /// Request id.
+    #[must_use]
+    pub fn id(&self) -> Arc<str> {
+        self.row.id.clone()
+    }
+
+    /// Notes what classification and decision said.
+    pub fn decided(&mut self, profile: &Profile, decision: &Decision) {
+        let row = &mut *self.row;
+        row.label = decision.labelled.label;
+        row.kinds = join(decision.labelled.kinds.iter().map(|(kind, count)| format!("{kind}={count}")));
+        row.doubt = join(decision.labelled.doubt.iter().map(ToString::to_string));
+        row.complexity = profile.complexity;
+        row.task = profile.task.as_str();
+        row.language = profile.language.to_string();
+        row.policy = decision.policy_revision.clone();
+        row.rule = decision.reason.rule.clone();
+        row.reason = decision.reason.text.clone();
+        row.alternatives = serde_json::to_string(&decision.alternatives).unwrap_or_default();
+        if let Outcome::Serve(plan) = &decision.outcome {
+            row.degraded = plan.degraded;
+            row.declassified = plan.declassified;
+        }
+    }
+
+    /// Notes an attempt at a target: from here on the request is the target's.
+    pub fn attempt(&mut self, target: &Target) {
+        let row = &mut *self.row;
+        row.attempts += 1;
+        row.served_model = target.model.to_string();
+        row.upstream = target.upstream.to_string();
+        row.route = route(target);
+        self.price = target.price;
+        let prices = &self.gateway.prices;
+        if target.location == Location::Local {
+            row.price_source = String::from("local");
+            row.price_version = String::from("0");
+        } else if target.price.is_some() {
+            let catalogued = prices.price(&target.model) == target.price;
+            row.price_source = if catalogued { prices.source.clone() } else { String::from("configuration") };
+            row.price_version = prices.version.clone();
+        }
+    }
+
+    /// Attaches money that was reserved for this request.
+    pub fn reserve(&mut self, amount: Money, reservation: Option<Reservation>) {
+        self.row.reserved = amount;
+        self.reservation = reservation;
+    }
+
+    /// The row as it stands, for opening it in the ledger.
+    #[must_use]
+    pub fn snapshot(&self) -> Row {
+        (*self.row).clone()
+    }
+
+    /// Notes the first byte of the answer.
+    pub fn first_byte(&mut self) {
+        if self.row.first_token_ms.is_none() {
+            self.row.first_token_ms = Some(milliseconds(self.started));
+        }
+    }
+
+    /// What a usage costs at the target of the last attempt.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> Cost {
+        self.price.map_or(Cost::Unpriced, |price| Cost::Priced(price.cost(usage)))
+    }
+
+    /// Notes what was used.
+    pub fn used(&mut self, tally: &Tally) {
+        let cost = self.cost(&tally.usage).money();
+        let row = &mut *self.row;
+        row.usage = tally.usage;
+        row.usage_source = Some(tally.source);
+        row.cost = cost;
+        row.confidence = tally.confidence;
+        row.baseline =
+            self.gateway.portfolio.baseline_price(&row.requested_model).map(|price| price.cost(&tally.usage));
+        if tally.busy_core_seconds > 0.0 {
+            row.energy_joules = Some(tally.busy_core_seconds * self.gateway.watts_per_core());
+            row.energy_method = "modelled: busy cores x configured watts";
+        }
+    }
+
+    /// Settles the request.
+    pub fn finish(mut self, outcome: Finish, status: u16, error: &str) {
+        self.settle(outcome, status, error);
+    }
+
+    fn settle(&mut self, outcome: Finish, status: u16, error: &str) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let row = &mut *self.row;
+        row.outcome = outcome;
+        row.status = status;
+        row.error = error.to_owned();
+        row.total_ms = milliseconds(self.started);
+        if row.usage_source.is_none() {
+            // Nothing was served: nothing is owed.
+            row.cost = Some(Money::ZERO);
+        }
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(row.cost.unwrap_or(row.reserved));
+        }
+        self.gateway.metrics.settled(row);
+        self.gateway.ledger.settle(row.clone());
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.settle(Finish::Aborted, 499, "client_left");
+    }
+}
+
+/// The route of a target, as the header and the ledger write it.
+#[must_use]
+pub fn route(target: &Target) -> String {
+    match target.location {
+        Location::Local => String::from("local"),
+        Location::OnPrem => format!("on-prem:{}", target.upstream),
+        Location::Cloud => format!("cloud:{}", target.upstream),
+    }
+}
+
+fn join(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(",")
+}
+
+/// Milliseconds since a time.
+#[must_use]
+pub fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

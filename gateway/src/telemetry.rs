@@ -1,0 +1,293 @@
+//! Logs, traces and metrics. No prompt or completion text reaches any of them.
+//!
+//! Names follow OpenTelemetry's GenAI conventions (`gen_ai.*`) where those have one, and are held here.
+
+use std::sync::atomic::AtomicU64;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::config::Telemetry;
+use crate::ledger::Row;
+
+/// Span and attribute names.
+pub mod names {
+    /// Operation.
+    pub const OPERATION: &str = "gen_ai.operation.name";
+    /// Model that was asked for.
+    pub const REQUEST_MODEL: &str = "gen_ai.request.model";
+    /// Model that answered.
+    pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
+    /// Provider.
+    pub const PROVIDER: &str = "gen_ai.provider.name";
+    /// Input tokens.
+    pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    /// Output tokens.
+    pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+}
+
+/// Label set of a settled request. All values come from closed sets or from the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    outcome: &'static str,
+    label: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    route: String,
+    gen_ai_token_type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
+}
+
+/// Everything that `/metrics` shows.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    duration: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    first_token: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    tokens: Family<TokenLabels, Counter>,
+    cost: Family<RouteLabel, Counter<f64, AtomicU64>>,
+    saving: Counter<f64, AtomicU64>,
+    unpriced: Counter,
+    doubt: Family<KindLabel, Counter>,
+    findings: Family<KindLabel, Counter>,
+    errors: Family<KindLabel, Counter>,
+    decision: Histogram,
+    /// Requests in flight.
+    pub in_flight: Gauge,
+    /// Requests that wait for the embedded model.
+    pub local_queue: Gauge,
+    /// Ledger rows lost.
+    pub ledger_dropped: Gauge,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    ])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            duration: Family::new_with_constructor(seconds),
+            first_token: Family::new_with_constructor(seconds),
+            tokens: Family::default(),
+            cost: Family::default(),
+            saving: Counter::default(),
+            unpriced: Counter::default(),
+            doubt: Family::default(),
+            findings: Family::default(),
+            errors: Family::default(),
+            decision: Histogram::new([
+                1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1,
+            ]),
+            in_flight: Gauge::default(),
+            local_queue: Gauge::default(),
+            ledger_dropped: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("sluicegate_requests", "Settled requests", self.requests.clone());
+        registry.register(
+            "gen_ai_server_request_duration_seconds",
+            "Time of a whole request",
+            self.duration.clone(),
+        );
+        registry.register(
+            "gen_ai_server_time_to_first_token_seconds",
+            "Time to the first byte of the answer",
+            self.first_token.clone(),
+        );
+        registry.register("gen_ai_client_token_usage", "Tokens used", self.tokens.clone());
+        registry.register("sluicegate_cost_usd", "Cost of settled requests in dollars", self.cost.clone());
+        registry.register(
+            "sluicegate_saving_usd",
+            "Baseline less cost where that is positive, in dollars",
+            self.saving.clone(),
+        );
+        registry.register(
+            "sluicegate_unpriced_requests",
+            "Requests served by a model without a known price: an alarm",
+            self.unpriced.clone(),
+        );
+        registry.register(
+            "sluicegate_doubt",
+            "Requests that classification was not sure of, by reason",
+            self.doubt.clone(),
+        );
+        registry.register("sluicegate_findings", "Sensitive entities found, by kind", self.findings.clone());
+        registry.register("sluicegate_errors", "Requests that did not succeed, by kind", self.errors.clone());
+        registry.register(
+            "sluicegate_decision_seconds",
+            "Time to parse, identify, classify and decide: the gateway's own time before execution",
+            self.decision.clone(),
+        );
+        registry.register("sluicegate_in_flight", "Requests in flight", self.in_flight.clone());
+        registry.register(
+            "sluicegate_local_queue",
+            "Requests waiting for the embedded model",
+            self.local_queue.clone(),
+        );
+        registry.register(
+            "sluicegate_ledger_rows_dropped",
+            "Ledger rows lost since the start: an alarm",
+            self.ledger_dropped.clone(),
+        );
+    }
+
+    /// Counts a settled request.
+    pub fn settled(&self, row: &Row) {
+        let route = if row.route.is_empty() { String::from("none") } else { row.route.clone() };
+        let by_route = RouteLabel { route: route.clone() };
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: route.clone(),
+                outcome: row.outcome.as_str(),
+                label: row.label.as_str(),
+            })
+            .inc();
+        self.duration.get_or_create(&by_route).observe(row.total_ms / 1e3);
+        if let Some(first) = row.first_token_ms {
+            self.first_token.get_or_create(&by_route).observe(first / 1e3);
+        }
+        for (gen_ai_token_type, tokens) in
+            [("input", row.usage.input_tokens), ("output", row.usage.output_tokens)]
+        {
+            if tokens > 0 {
+                self.tokens
+                    .get_or_create(&TokenLabels { route: route.clone(), gen_ai_token_type })
+                    .inc_by(tokens);
+            }
+        }
+        match row.cost {
+            Some(cost) => {
+                self.cost.get_or_create(&by_route).inc_by(usd(cost.nanos()));
+                if let Some(baseline) = row.baseline.filter(|baseline| *baseline > cost) {
+                    self.saving.inc_by(usd((baseline - cost).nanos()));
+                }
+            }
+            None => drop(self.unpriced.inc()),
+        }
+        for doubt in row.doubt.split(',').filter(|d| !d.is_empty()) {
+            self.doubt.get_or_create(&KindLabel { kind: doubt.to_owned() }).inc();
+        }
+        for kind in row.kinds.split(',').filter_map(|pair| pair.split_once('=')) {
+            let count = kind.1.parse().unwrap_or(0);
+            self.findings.get_or_create(&KindLabel { kind: kind.0.to_owned() }).inc_by(count);
+        }
+        if !row.error.is_empty() {
+            self.errors.get_or_create(&KindLabel { kind: row.error.clone() }).inc();
+        }
+    }
+
+    /// Observes the gateway's own time before execution.
+    pub fn decided(&self, seconds: f64) {
+        self.decision.observe(seconds);
+    }
+
+    /// The exposition text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are approximate; the ledger is exact")]
+fn usd(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Keeps traces flowing; flushes them when it is dropped.
+#[derive(Debug, Default)]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider {
+            let _ = provider.shutdown();
+        }
+    }
+}
+
+/// Starts logs, and traces where an endpoint is configured. Logs go to standard error.
+///
+/// # Errors
+/// A sentence, when the exporter cannot be built or logging runs already.
+pub fn start(config: &Telemetry) -> Result<Guard, String> {
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|text| EnvFilter::try_new(text).ok())
+        .or_else(|| EnvFilter::try_new(&config.log).ok())
+        .unwrap_or_else(|| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = if config.json {
+        log.json().with_current_span(false).with_span_list(false).boxed()
+    } else {
+        log.with_target(false).boxed()
+    };
+    let endpoint = config.otlp_endpoint.clone().or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok());
+    let provider = endpoint.as_deref().map(tracer_provider).transpose()?;
+    let traces = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("sluicegate"))
+            .with_filter(EnvFilter::new("gateway=info"))
+    });
+    if provider.is_some() {
+        opentelemetry::global::set_text_map_propagator(
+            opentelemetry_sdk::propagation::TraceContextPropagator::new(),
+        );
+    }
+    tracing_subscriber::registry()
+        .with(log.with_filter(filter))
+        .with(traces)
+        .try_init()
+        .map_err(|error| error.to_string())?;
+    Ok(Guard { provider })
+}
+
+fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, String> {
+    let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(url)
+        .build()
+        .map_err(|error| format!("the trace exporter cannot be built: {error}"))?;
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name("sluicegate").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
