@@ -3,7 +3,7 @@
 //! **What the number means.** [`Assessment::complexity`] is the probability that a small model (a few billion
 //! parameters) fails where a strong one is expected to do better. Below 0.35 a small local model usually suffices; from
 //! 0.35 to 0.5 it is worth trying it and checking its answer; above 0.5 a strong model is usually needed. The
-//! scale was fitted to measured failures of models of 2 to 13 billion parameters on public questions, and, where
+//! scale was fitted to measured failures of small models (mostly 2 to 13 billion parameters) on public questions, and, where
 //! no failures were measured (everyday requests, requests picked for being hard), to assigned levels:
 //! `MODEL_CARD.md` says which. Re-fit it to the model that is shipped.
 //!
