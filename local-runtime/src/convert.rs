@@ -1,8 +1,8 @@
 //! GGUF to ONNX, without Python.
 //!
 //! One pass over the file: metadata, then each weight matrix read, repacked, and written, so that memory stays bounded
-//! by one matrix's scales. The mapping of quantised weights is exact (see [`weights`]); what differs from llama.cpp
-//! at run time is only how activations are rounded. The result has the file layout of
+//! by one matrix's scales. Quantised weights stay quantised, exactly or nearly so (see [`weights`]); what else differs
+//! from llama.cpp at run time is how activations are rounded. The result has the file layout of
 //! onnxruntime-genai, so either runtime can load it, plus our own manifest. Families, block types,
 //! and splitting rules that are not known are refused by name.
 

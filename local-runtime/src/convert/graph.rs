@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::blocks::GROUP;
 use super::onnx_proto::{
     AttributeProto, DimensionProto, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
     attribute_type, data_type,
 };
-use super::weights::{DATA_FILE, Matrix, OFFSET_BLOCK, Quantised, Stored};
+use super::weights::{DATA_FILE, Matrix, OFFSET_BLOCK, Offsets, Quantised, Stored};
 
 /// Domain of ONNX Runtime's contributed operators.
 pub(crate) const MICROSOFT: &str = "com.microsoft";
@@ -176,24 +177,41 @@ impl GraphBuilder {
     fn linear_quantised(&mut self, name: &str, x: &str, matrix: &Quantised, bias: Option<&str>) -> String {
         let quants = self.external(&format!("{name}.quants"), &matrix.quants, None);
         let scales = self.external(&format!("{name}.scales"), &matrix.scales, None);
-        let attributes = [
-            ("K", Attribute::Int(matrix.columns as i64)),
-            ("N", Attribute::Int(matrix.rows as i64)),
-            ("bits", Attribute::Int(matrix.bits as i64)),
-            ("block_size", Attribute::Int(matrix.block as i64)),
-            ("accuracy_level", Attribute::Int(ACCURACY_LEVEL)),
-        ];
-        let mut inputs = vec![x, &quants, &scales];
+        let shape = [matrix.rows, matrix.columns, matrix.bits, matrix.block];
+        let product = self.matmul_n_bits(x, [&quants, &scales], shape, bias);
+        let Some(offsets) = &matrix.offsets else { return product };
+        let sums = self.block_sums_of(x, matrix.columns);
+        let correction = match offsets {
+            Offsets::Exact(offsets) => {
+                let offsets = self.external(&format!("{name}.offsets"), offsets, None);
+                self.node(MICROSOFT, "FusedMatMul", &[&sums, &offsets], &[("transB", Attribute::Int(1))])
+            }
+            Offsets::Rounded { count, quants, scales } => {
+                let quants = self.external(&format!("{name}.offset_quants"), quants, None);
+                let scales = self.external(&format!("{name}.offset_scales"), scales, None);
+                self.matmul_n_bits(&sums, [&quants, &scales], [matrix.rows, *count, 8, GROUP], None)
+            }
+        };
+        self.node(STANDARD, "Add", &[&product, &correction], &[])
+    }
+
+    /// A product with quantised weights of `[rows, columns, bits, block]`.
+    fn matmul_n_bits(
+        &mut self,
+        x: &str,
+        weights: [&str; 2],
+        shape: [usize; 4],
+        bias: Option<&str>,
+    ) -> String {
+        let [n, k, bits, block_size] = shape.map(|number| Attribute::Int(number as i64));
+        let level = Attribute::Int(ACCURACY_LEVEL);
+        let attributes =
+            [("K", k), ("N", n), ("bits", bits), ("block_size", block_size), ("accuracy_level", level)];
+        let mut inputs = vec![x, weights[0], weights[1]];
         if let Some(bias) = bias {
             inputs.extend(["", "", bias]);
         }
-        let product = self.node(MICROSOFT, "MatMulNBits", &inputs, &attributes);
-        let Some(offsets) = &matrix.offsets else { return product };
-        let sums = self.block_sums_of(x, matrix.columns);
-        let offsets = self.external(&format!("{name}.offsets"), offsets, None);
-        let correction =
-            self.node(MICROSOFT, "FusedMatMul", &[&sums, &offsets], &[("transB", Attribute::Int(1))]);
-        self.node(STANDARD, "Add", &[&product, &correction], &[])
+        self.node(MICROSOFT, "MatMulNBits", &inputs, &attributes)
     }
 
     /// Sums of each 32 neighbours of the last dimension, computed once for each `x`.
@@ -229,8 +247,11 @@ impl GraphBuilder {
             ("bits", Attribute::Int(matrix.bits as i64)),
         ];
         let rows = self.node(MICROSOFT, "GatherBlockQuantized", &[&quants, ids, &scales], &attributes);
-        let Some(offsets) = &matrix.offsets else { return rows };
-        let offsets = self.external(&format!("{name}.offsets"), offsets, None);
+        let offsets = match &matrix.offsets {
+            None => return rows,
+            Some(Offsets::Exact(offsets)) => self.external(&format!("{name}.offsets"), offsets, None),
+            Some(Offsets::Rounded { .. }) => unreachable!("tables keep their offsets exactly"),
+        };
         let offsets = self.node(STANDARD, "Gather", &[&offsets, ids], &[]);
         let (blocks, last) = ((matrix.columns / OFFSET_BLOCK) as i64, OFFSET_BLOCK as i64);
         let [split, single, joined] =

@@ -7,8 +7,11 @@
 use super::gguf::{Gguf, TensorInfo};
 use super::graph::{Attribute, Dimension, GraphBuilder, MICROSOFT, STANDARD};
 use super::onnx_proto::{ModelProto, data_type};
-use super::weights::{DataWriter, Layout, Matrix, RowOrder};
+use super::weights::{DataWriter, Layout, Matrix, RowOrder, Use};
 use crate::error::Result;
+
+/// The tensor that turns ids into vectors.
+const EMBEDDING: &str = "token_embd.weight";
 
 /// A family whose graph is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,7 @@ impl Architecture {
         let heads = number("attention.head_count", 1024)?;
         let hidden = number("embedding_length", 1 << 16)?;
         let embedding =
-            gguf.tensor("token_embd.weight").ok_or_else(|| gguf.malformed("it has no token_embd.weight"))?;
+            gguf.tensor(EMBEDDING).ok_or_else(|| gguf.malformed("it has no token_embd.weight"))?;
         let architecture = Self {
             family,
             layers: number("block_count", 512)?,
@@ -187,11 +190,8 @@ impl<'a, 'p> NetworkBuilder<'a, 'p> {
     pub(crate) fn build(mut self) -> Result<ModelProto> {
         let architecture = self.architecture;
         let shared = self.shared()?;
-        let embedding = self.matrix(
-            &[("token_embd.weight", RowOrder::Kept)],
-            &[architecture.vocabulary],
-            architecture.hidden,
-        )?;
+        let embedding =
+            self.matrix(&[(EMBEDDING, RowOrder::Kept)], &[architecture.vocabulary], architecture.hidden)?;
         let mut residual = self.graph.embedding("input_ids", &embedding);
         let gamma = self.norm_weight("blk.0.attn_norm.weight", architecture.hidden)?;
         let mut normed = self.norm(&residual, &gamma);
@@ -457,6 +457,7 @@ impl<'a, 'p> NetworkBuilder<'a, 'p> {
             }
             tensors.push((tensor, order));
         }
-        self.data.matrix(self.gguf, &tensors)
+        let is_table = parts.iter().any(|&(name, _)| name == EMBEDDING);
+        self.data.matrix(self.gguf, &tensors, if is_table { Use::Table } else { Use::Product })
     }
 }
