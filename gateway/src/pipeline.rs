@@ -89,7 +89,7 @@ async fn serve(
             return Err(Error::Refused { refusal: refusal.clone(), text: decision.reason.text.clone() });
         }
     };
-    reserve(gateway, open, &inbound, &profile, plan).await?;
+    let plan = &reserve(gateway, open, &inbound, &profile, plan).await?;
     let call = Call {
         request: &inbound.request,
         headers: inbound.headers.clone(),
@@ -139,7 +139,7 @@ pub fn decide(
         stream: request.stream,
         tools: request.tools > 0,
         schema: request.schema || request.exotic,
-        images: request.doubt.contains(&policies::Doubt::UnreadImage),
+        images: request.has_media(),
         choices: request.choices > 1,
         output_tokens_max: request.output_tokens_max,
         turns: request.turns(),
@@ -156,13 +156,15 @@ fn note_identity(account: &mut Account, identity: &Identity) {
 }
 
 /// Reserves the worst case over the plan's targets, and opens the row before a byte can cost money.
+///
+/// Returns the plan to execute: where the team's money does not suffice, only what costs none.
 async fn reserve(
     gateway: &Gateway,
     account: &mut Account,
     inbound: &Inbound,
     profile: &Profile,
     plan: &Plan,
-) -> Result<(), Error> {
+) -> Result<Plan, Error> {
     let usage = Usage {
         input_tokens: u64::from(profile.input_tokens),
         output_tokens: inbound.request.output_tokens_max.map_or(RESERVED_OUTPUT_TOKENS, u64::from)
@@ -172,17 +174,25 @@ async fn reserve(
     let worst = worst_case(plan.targets(), &usage);
     let team = account.row().team.clone();
     let limited = gateway.budgets.limits(&team);
+    let mut plan = plan.clone();
     if limited {
         let month = month_start_ms(gateway.now_ms());
-        let known = worst.money();
-        let held = gateway.budgets.reserve(&team, &plan.target().model, known, month)?;
-        account.reserve(known.unwrap_or_default(), held);
+        let unpriced = plan.targets().iter().find(|target| target.price.is_none());
+        let model = unpriced.unwrap_or(plan.target()).model.clone();
+        let (amount, held) = match gateway.budgets.reserve(&team, &model, worst.money(), month) {
+            Ok(held) => (worst.money().unwrap_or_default(), held),
+            Err(error) => {
+                plan = plan.free_of_charge().ok_or(error)?;
+                (Money::ZERO, None)
+            }
+        };
+        account.reserve(amount, held);
         gateway.ledger.open_now(account.snapshot()).await.map_err(Error::Unaccountable)?;
     } else if worst != Cost::Priced(Money::ZERO) {
         account.reserve(worst.money().unwrap_or_default(), None);
         gateway.ledger.open_row(account.snapshot());
     }
-    Ok(())
+    Ok(plan)
 }
 
 /// The dearest of several targets; unpriced if any of them is.

@@ -197,7 +197,9 @@ impl Metrics {
                     self.saving.inc_by(usd((baseline - cost).nanos()));
                 }
             }
-            None => drop(self.unpriced.inc()),
+            None => {
+                self.unpriced.inc();
+            }
         }
         for doubt in row.doubt.split(',').filter(|d| !d.is_empty()) {
             self.doubt.get_or_create(&KindLabel { kind: doubt.to_owned() }).inc();

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::cleared::{ClearanceError, Cleared};
 use crate::label::Label;
-use crate::price::{Cost, Usage};
+use crate::price::{Cost, Price, Usage};
 use crate::profile::{Doubt, EntityKind, Profile};
 use crate::rules::{Action, PolicySet, Route, WhenCloudFails};
 use crate::target::{Availability, Location, Target};
@@ -39,7 +39,7 @@ pub struct RequestFacts {
     pub tools: bool,
     /// JSON mode or a JSON schema is demanded.
     pub schema: bool,
-    /// The input has images.
+    /// The input has images, audio or files.
     pub images: bool,
     /// More than one choice is demanded.
     pub choices: bool,
@@ -177,6 +177,13 @@ impl Plan {
     #[must_use]
     pub fn targets(&self) -> &[Arc<Target>] {
         &self.targets
+    }
+
+    /// The same plan with only the targets that cost no money; `None` when none does.
+    #[must_use]
+    pub fn free_of_charge(mut self) -> Option<Self> {
+        self.targets.retain(|target| target.price == Some(Price::FREE));
+        (!self.targets.is_empty()).then_some(self)
     }
 
     /// The label against which targets are cleared.

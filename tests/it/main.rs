@@ -1,1 +1,8 @@
-//! it
+//! End-to-end tests: the real binary, real inference, capturing upstreams, real clients.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is the point of a test")]
+
+mod accounting;
+mod commands;
+mod faults;
+mod routing;
+mod sdk;

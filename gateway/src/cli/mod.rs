@@ -98,6 +98,7 @@ type Outcome = Result<ExitCode, CliError>;
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    quiet_panics();
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Init(options) => check::init(&options),
@@ -118,6 +119,15 @@ pub fn run() -> ExitCode {
             ExitCode::from(if matches!(error, CliError::Usage(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// Panics say where they happened and not what about: a message may quote a prompt.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        say(&format!("sluicegate: bug: panic in thread {} at {place}", thread.name().unwrap_or("unnamed")));
+    }));
 }
 
 /// A line on standard error.

@@ -23,7 +23,7 @@ pub(super) enum Command {
     Pull {
         #[command(flatten)]
         common: Common,
-        /// Name from `models list`.
+        /// Name from `models list`; `onnxruntime` for the library alone.
         #[arg(default_value = DEFAULT_MODEL)]
         name: String,
     },
@@ -59,9 +59,11 @@ pub(super) fn run(command: &Command) -> Outcome {
             let library = store
                 .ensure_onnx_runtime(config.store.onnxruntime.as_deref(), &fetcher, &progress, offline)
                 .map_err(fault)?;
-            let model = store.ensure_model(name, &fetcher, &progress, offline).map_err(fault)?;
-            print(format_args!("{name}: {}", model.path.display()))?;
             print(format_args!("onnxruntime: {}", library.display()))?;
+            if name != "onnxruntime" {
+                let model = store.ensure_model(name, &fetcher, &progress, offline).map_err(fault)?;
+                print(format_args!("{name}: {}", model.path.display()))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Convert { common, file, name } => {

@@ -246,6 +246,12 @@ impl ChatRequest {
         self.messages.iter().map(|m| ChatMessage::new(role(m.role), m.text.clone())).collect()
     }
 
+    /// Are there images, audio, files or other parts that are no text?
+    #[must_use]
+    pub fn has_media(&self) -> bool {
+        !self.doubt.is_empty()
+    }
+
     /// User turns.
     #[must_use]
     pub fn turns(&self) -> u32 {

@@ -1,0 +1,92 @@
+"""What a program written for the OpenAI SDK may rely on. Run by tests/it/sdk.rs against a test gateway."""
+
+import os
+
+import openai
+
+client = openai.OpenAI(base_url=os.environ["SLUICEGATE_BASE_URL"], max_retries=0, timeout=120)
+HARD = (
+    "Prove that the halting problem is undecidable, then reduce it to the Post correspondence problem in full "
+    "detail, justify every step of the reduction, and analyse which restricted variants become decidable and why."
+)
+
+
+def ask(text, **options):
+    return client.chat.completions.with_raw_response.create(
+        messages=[{"role": "user", "content": text}], max_tokens=12, temperature=0, **{"model": "auto", **options}
+    )
+
+
+# Plain, local.
+raw = ask("What is the capital of France?", model="local/default")
+answer = raw.parse()
+assert raw.headers["x-sluicegate-route"] == "local", raw.headers
+assert answer.choices[0].message.role == "assistant" and answer.usage.completion_tokens > 0
+assert answer.choices[0].finish_reason in ("stop", "length")
+
+# Log-probabilities of a local answer.
+raw = ask("Say hello.", model="local/default", logprobs=True, top_logprobs=3)
+first = raw.parse().choices[0].logprobs.content[0]
+assert first.logprob <= 0 and len(first.top_logprobs) == 3
+assert abs(first.top_logprobs[0].logprob - first.logprob) < 1e-4, "greedy takes the likeliest token"
+
+# Hard, cloud.
+raw = ask(HARD)
+assert raw.headers["x-sluicegate-route"] == "cloud:cloud", raw.headers
+assert raw.parse().choices[0].message.content == "from the cloud"
+assert raw.headers["x-sluicegate-cost-usd"] == "0.003000"
+
+# Streams, from both.
+for model, text in [("auto", HARD), ("local/default", "Count to three.")]:
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": text}],
+        max_tokens=12,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_headers={"x-sluicegate-usage": "1"},
+    )
+    chunks = list(stream)
+    said = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert said, model
+    assert any(c.usage and c.usage.completion_tokens > 0 for c in chunks), model
+    assert chunks[-1].sluicegate["cost_usd"], model
+
+# A seed gives the same answer again.
+same = [
+    ask("Name a colour.", model="local/default", temperature=1, seed=7).parse().choices[0].message.content
+    for _ in range(2)
+]
+assert same[0] == same[1], same
+
+# Sensitive: kept here.
+raw = ask(HARD + " My card is 4111 1111 1111 1111.")
+assert raw.headers["x-sluicegate-route"] == "local" and raw.headers["x-sluicegate-label"] == "restricted"
+
+# Refused: forced to a place that is not cleared.
+try:
+    ask("My card is 4111 1111 1111 1111.", model="cloud/gpt-4o")
+    raise SystemExit("a card went to the cloud")
+except openai.PermissionDeniedError as error:
+    assert error.code == "refused_by_policy" and "4111" not in error.message, error
+
+# Faults arrive as the SDK's own exceptions.
+for options, kind, param in [
+    ({"model": "local/other"}, openai.NotFoundError, "model"),
+    ({"temperature": 9}, openai.BadRequestError, "temperature"),
+    ({"stop": [""]}, openai.BadRequestError, "stop"),
+]:
+    try:
+        ask("hello", **{"temperature": 0, **options}) if "temperature" not in options else client.chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": "hello"}], **options
+        )
+        raise SystemExit(f"{options} was accepted")
+    except kind as error:
+        assert error.param == param, error
+
+# Models.
+ids = [model.id for model in client.models.list()]
+assert ids[0] == "auto" and any(one.startswith("local/") for one in ids), ids
+assert client.models.retrieve("auto").id == "auto"
+print("contract holds")
