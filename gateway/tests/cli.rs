@@ -10,7 +10,9 @@ fn sluicegate(arguments: &[&str]) -> Output {
 #[test]
 fn help_names_every_command() {
     let help = String::from_utf8(sluicegate(&["--help"]).stdout).unwrap();
-    for command in ["serve", "init", "check", "explain", "classify", "chat", "models", "keys", "report", "demo"] {
+    for command in
+        ["serve", "init", "check", "explain", "classify", "chat", "models", "keys", "report", "demo"]
+    {
         assert!(help.contains(&format!("  {command} ")), "{command}");
     }
 }

@@ -32,7 +32,12 @@ fn a_bad_configuration_names_file_line_key_and_the_nearest_valid_key() {
     std::fs::write(directory.path().join("sluicegate.toml"), text).unwrap();
     let output = run(&["check"], directory.path(), "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("sluicegate.toml:2: server.lissten: unknown key `lissten`; did you mean `listen`?"), "{}", stderr(&output));
+    assert!(
+        stderr(&output)
+            .contains("sluicegate.toml:2: server.lissten: unknown key `lissten`; did you mean `listen`?"),
+        "{}",
+        stderr(&output)
+    );
     let text = "[server]\nlisten = \"nowhere\"\n[policy]\npreset = \"balancd\"\n[[upstream]]\nname = \"a\"\nprotocol = \"openia\"\n\
                 base_url = \"ftp://x\"\nclearance = \"secret\"\napi_key = \"sk-plain\"\n";
     std::fs::write(directory.path().join("sluicegate.toml"), text).unwrap();

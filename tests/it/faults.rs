@@ -15,7 +15,10 @@ const HARD: &str = "Design a linearizable multi-region key-value store with leas
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
     let cloud = Upstream::start().await;
-    let config = format!("[server]\nlisten = \"127.0.0.1:0\"\nbody_bytes_max = 100000\n[admin]\nlisten = \"127.0.0.1:0\"\n{}", cloud.config());
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nbody_bytes_max = 100000\n[admin]\nlisten = \"127.0.0.1:0\"\n{}",
+        cloud.config()
+    );
     let gateway = Gateway::without_model(&config).await;
     let hello = r#""messages":[{"role":"user","content":"hi"}]"#;
     let deep = format!(r#"{{"model":"auto",{hello},"x":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
@@ -26,16 +29,35 @@ async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
         (format!("{{{hello}}}"), 400, Some("model")),
         (r#"{"model":"auto"}"#.into(), 400, Some("messages")),
         (r#"{"model":"auto","messages":[]}"#.into(), 400, Some("messages")),
-        (r#"{"model":"auto","messages":[{"role":"user","content":7}]}"#.into(), 400, Some("messages[0].content")),
-        (r#"{"model":"auto","messages":[{"role":"pope","content":"x"}]}"#.into(), 400, Some("messages[0].role")),
+        (
+            r#"{"model":"auto","messages":[{"role":"user","content":7}]}"#.into(),
+            400,
+            Some("messages[0].content"),
+        ),
+        (
+            r#"{"model":"auto","messages":[{"role":"pope","content":"x"}]}"#.into(),
+            400,
+            Some("messages[0].role"),
+        ),
         (format!(r#"{{"model":"auto",{hello},"temperature":9}}"#), 400, Some("temperature")),
         (format!(r#"{{"model":"auto",{hello},"max_tokens":-1}}"#), 400, Some("max_tokens")),
         (format!(r#"{{"model":"auto",{hello},"stream":"x"}}"#), 400, Some("stream")),
         (format!(r#"{{"model":"auto",{hello},"stop":["a","b",""]}}"#), 400, Some("stop")),
-        (format!(r#"{{"model":"auto",{hello},"response_format":{{"type":"xml"}}}}"#), 400, Some("response_format.type")),
+        (
+            format!(r#"{{"model":"auto",{hello},"response_format":{{"type":"xml"}}}}"#),
+            400,
+            Some("response_format.type"),
+        ),
         (format!(r#"{{"model":"auto",{hello},"model":"gpt-4o"}}"#), 400, None),
         (deep, 400, None),
-        (format!(r#"{{"model":"auto","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(200_000)), 413, None),
+        (
+            format!(
+                r#"{{"model":"auto","messages":[{{"role":"user","content":"{}"}}]}}"#,
+                "x".repeat(200_000)
+            ),
+            413,
+            None,
+        ),
     ];
     for (body, status, param) in cases {
         let shown: String = body.chars().take(80).collect();
@@ -48,7 +70,8 @@ async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
         assert_eq!(reply.header("x-should-retry"), "false", "{shown}");
         assert!(reply.header("x-request-id").starts_with("req_"), "{shown}");
     }
-    let invalid_utf8 = Bytes::from_static(b"{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}");
+    let invalid_utf8 =
+        Bytes::from_static(b"{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}");
     assert_eq!(send(Method::POST, gateway.data, "/v1/chat/completions", &[], invalid_utf8).await.status, 400);
     let bad_label = send(
         Method::POST,
@@ -58,7 +81,10 @@ async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
         ask("auto", "hi").to_string(),
     )
     .await;
-    assert_eq!((bad_label.status.as_u16(), bad_label.json()["error"]["param"].as_str()), (400, Some("x-sluicegate-label")));
+    assert_eq!(
+        (bad_label.status.as_u16(), bad_label.json()["error"]["param"].as_str()),
+        (400, Some("x-sluicegate-label"))
+    );
     let wrong_method = get(gateway.data, "/v1/chat/completions").await;
     assert_eq!((wrong_method.status.as_u16(), wrong_method.header("allow")), (405, "POST"));
     assert_eq!(get(gateway.data, "/v1/nothing").await.status, 404);
@@ -69,10 +95,16 @@ async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
 async fn upstream_faults_fall_back_or_are_told() {
     let cloud = Upstream::start().await;
     let gateway = Gateway::with_model(&cloud.config()).await;
-    for behaviour in [Behaviour::Status(500), Behaviour::Status(429), Behaviour::Reset, Behaviour::Status(401)] {
+    for behaviour in
+        [Behaviour::Status(500), Behaviour::Status(429), Behaviour::Reset, Behaviour::Status(401)]
+    {
         cloud.behave(behaviour);
         let reply = chat(gateway.data, &ask("auto", HARD)).await;
-        assert_eq!((reply.status.as_u16(), reply.header("x-sluicegate-route")), (200, "local"), "{behaviour:?} {reply:?}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("x-sluicegate-route")),
+            (200, "local"),
+            "{behaviour:?} {reply:?}"
+        );
         assert!(reply.header("x-sluicegate-reason").contains("fell back"), "{behaviour:?} {reply:?}");
         let row = gateway.row(reply.header("x-request-id")).await;
         assert_eq!((row.number("attempts"), row.number("degraded"), row.number("cost_nanos")), (2, 1, 0));
@@ -83,10 +115,16 @@ async fn upstream_faults_fall_back_or_are_told() {
     // A forced route has nothing to fall back to: the upstream's own answer is passed on, its key trouble is not.
     cloud.behave(Behaviour::Status(429));
     let passed = chat(gateway.data, &ask("cloud/gpt-4o", HARD)).await;
-    assert_eq!((passed.status.as_u16(), passed.json()["error"]["message"].as_str()), (429, Some("upstream says no")));
+    assert_eq!(
+        (passed.status.as_u16(), passed.json()["error"]["message"].as_str()),
+        (429, Some("upstream says no"))
+    );
     cloud.behave(Behaviour::Status(401));
     let credentials = chat(gateway.data, &ask("cloud/gpt-4o", HARD)).await;
-    assert_eq!((credentials.status.as_u16(), credentials.json()["error"]["code"].as_str()), (502, Some("upstream_credentials")));
+    assert_eq!(
+        (credentials.status.as_u16(), credentials.json()["error"]["code"].as_str()),
+        (502, Some("upstream_credentials"))
+    );
     let row = gateway.row(credentials.header("x-request-id")).await;
     assert_eq!((row.get("outcome"), row.number("cost_nanos")), ("failed", 0));
 }
@@ -100,7 +138,10 @@ async fn an_upstream_that_cannot_be_reached_is_told_and_then_left_alone() {
     let gateway = Gateway::without_model(&config).await;
     for _ in 0..5 {
         let reply = chat(gateway.data, &ask("auto", HARD)).await;
-        assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].as_str()), (502, Some("upstream_error")));
+        assert_eq!(
+            (reply.status.as_u16(), reply.json()["error"]["code"].as_str()),
+            (502, Some("upstream_error"))
+        );
     }
     let left_alone = chat(gateway.data, &ask("auto", HARD)).await;
     assert_eq!(left_alone.status, 503, "{left_alone:?}");
@@ -152,18 +193,23 @@ async fn a_client_that_leaves_stops_the_work_and_is_charged_for_what_was_made() 
     let gateway = Gateway::with_model(&cloud.config()).await;
     let mut body = ask("cloud/gpt-4o", HARD);
     body["stream"] = true.into();
-    let id = hang_up(&gateway, &body, "and on and on").await;
-    let _ = &id;
+    let id = hang_up(&gateway, &body, "and on").await;
     eventually("the upstream call to be cut off", async || (cloud.cut_off() == 1).then_some(())).await;
     let row = gateway.row(&id).await;
-    assert_eq!((row.get("outcome"), row.get("usage_source"), row.number("status")), ("aborted", "estimated", 499));
+    assert_eq!(
+        (row.get("outcome"), row.get("usage_source"), row.number("status")),
+        ("aborted", "estimated", 499)
+    );
     assert!(row.number("cost_nanos") > 0);
 
     let mut local = json!({"model": "local/default", "stream": true, "max_tokens": 4000, "temperature": 0,
         "messages": [{"role": "user", "content": "Write a very long story about a river."}]});
     let id = hang_up(&gateway, &local, "\"content\":\"").await;
     let row = gateway.row(&id).await;
-    assert_eq!((row.get("outcome"), row.get("usage_source"), row.number("cost_nanos")), ("aborted", "counted", 0));
+    assert_eq!(
+        (row.get("outcome"), row.get("usage_source"), row.number("cost_nanos")),
+        ("aborted", "counted", 0)
+    );
     // The worker is free again: a short request is answered at once, not after four thousand tokens.
     local["stream"] = false.into();
     local["max_tokens"] = 2.into();

@@ -83,7 +83,9 @@ async fn sensitive_data_is_found_wherever_it_hides_in_a_request() {
         hide(json!({"metadata": {CARD: "x"}})),
         hide(json!({"metadata": {"card": 4_111_111_111_111_111_u64}})),
         hide(json!({"unknown_field": {"deep": [[{"deeper": CARD}]]}})),
-        hide(json!({"tools": [{"type": "function", "function": {"name": "f", "description": format!("card {CARD}")}}]})),
+        hide(
+            json!({"tools": [{"type": "function", "function": {"name": "f", "description": format!("card {CARD}")}}]}),
+        ),
         hide(json!({"user": CARD})),
         hide(json!({"model": "cloud/gpt-4o", "stop": [CARD]})),
         hide(json!({"model": "gpt-4o", "stream": true, "prediction": {"content": CARD}})),
@@ -133,7 +135,8 @@ async fn doubt_sessions_and_callers_raise_the_label() {
 async fn bodies_are_forwarded_as_they_are_and_credentials_stay_apart() {
     let directory = tempfile::tempdir().unwrap();
     let (cloud, ca) = Upstream::start_tls(directory.path()).await;
-    let config = cloud.config().replace("location = ", &format!("ca_file = \"{}\"\nlocation = ", ca.display()));
+    let config =
+        cloud.config().replace("location = ", &format!("ca_file = \"{}\"\nlocation = ", ca.display()));
     let gateway = Gateway::without_model(&config).await;
     let body = format!(
         "{{ \"x_vendor\":{{\"a\":[1,2.50,null]}},\n\"model\" : \"gpt-4o\",\"messages\":[{{\"role\":\"user\",\"content\":\"{HARD}\"}}] }}"
@@ -142,7 +145,11 @@ async fn bodies_are_forwarded_as_they_are_and_credentials_stay_apart() {
         hyper::Method::POST,
         gateway.data,
         "/v1/chat/completions",
-        &[("authorization", "Bearer client-secret"), ("x-custom", "client-header"), ("openai-project", "proj_1")],
+        &[
+            ("authorization", "Bearer client-secret"),
+            ("x-custom", "client-header"),
+            ("openai-project", "proj_1"),
+        ],
         body.clone(),
     )
     .await;
@@ -194,7 +201,11 @@ async fn streams_pass_through_and_usage_is_read_without_being_shown() {
     assert_eq!(first["choices"][0]["delta"]["role"], "assistant");
     local["stream"] = false.into();
     local.as_object_mut().unwrap().remove("stream_options");
-    assert_eq!(chat(gateway.data, &local).await.text(), streamed.text(), "greedy answers are the same streamed and whole");
+    assert_eq!(
+        chat(gateway.data, &local).await.text(),
+        streamed.text(),
+        "greedy answers are the same streamed and whole"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +213,8 @@ async fn models_are_listed_and_names_force_a_route() {
     let cloud = Upstream::start().await;
     let gateway = Gateway::with_model(&cloud.config()).await;
     let models = get(gateway.data, "/v1/models").await.json();
-    let ids: Vec<&str> = models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["auto", &format!("local/{MODEL}"), "cloud/gpt-4o"]);
     assert_eq!(get(gateway.data, "/v1/models/auto").await.json()["id"], "auto");
     assert_eq!(get(gateway.data, "/v1/models/nope").await.status, 404);
@@ -211,7 +223,10 @@ async fn models_are_listed_and_names_force_a_route() {
     let sent: Value = serde_json::from_slice(&cloud.bodies()[0]).unwrap();
     assert_eq!(sent["model"], "gpt-4o-mini", "the prefix is the gateway's");
     let unknown = chat(gateway.data, &ask("local/other", ROUTINE)).await;
-    assert_eq!((unknown.status.as_u16(), unknown.json()["error"]["code"].as_str()), (404, Some("model_not_found")));
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.json()["error"]["code"].as_str()),
+        (404, Some("model_not_found"))
+    );
     assert_eq!(unknown.json()["error"]["param"], "model");
 }
 
@@ -234,8 +249,15 @@ async fn observing_forwards_as_asked_and_records_what_it_saw() {
     let cloud = Upstream::start().await;
     let gateway = Gateway::with_model_in(None, &cloud.config(), &["--observe"]).await;
     let reply = chat(gateway.data, &ask("gpt-4o", &format!("Is {CARD} a valid card?"))).await;
-    assert_eq!((reply.status.as_u16(), reply.header("x-sluicegate-route")), (200, "cloud:cloud"), "{reply:?}");
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("x-sluicegate-route")),
+        (200, "cloud:cloud"),
+        "{reply:?}"
+    );
     let row = gateway.row(reply.header("x-request-id")).await;
-    assert_eq!((row.get("label"), row.number("declassified"), row.get("kinds")), ("restricted", 1, "CREDIT_CARD=1"));
+    assert_eq!(
+        (row.get("label"), row.number("declassified"), row.get("kinds")),
+        ("restricted", 1, "CREDIT_CARD=1")
+    );
     assert!(gateway.log().contains("NOTHING IS KEPT BACK"));
 }

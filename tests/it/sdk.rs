@@ -21,7 +21,8 @@ async fn the_official_python_sdk_works_unmodified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_clients_run() {
     let cloud = Upstream::start().await;
-    let gateway = Gateway::with_model(&cloud.config().replace("\"cloud\"\nprotocol", "\"openai\"\nprotocol")).await;
+    let gateway =
+        Gateway::with_model(&cloud.config().replace("\"cloud\"\nprotocol", "\"openai\"\nprotocol")).await;
     let address = gateway.data;
     let printed = tokio::task::spawn_blocking(move || {
         let python = python::run(&examples::clients().join("openai_client.py"), address, &[]);

@@ -45,7 +45,8 @@ impl Reply {
     #[must_use]
     pub fn text(&self) -> String {
         if self.header("content-type").starts_with("text/event-stream") {
-            let chunks = self.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(&event).ok());
+            let chunks =
+                self.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(&event).ok());
             return chunks
                 .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
                 .collect();

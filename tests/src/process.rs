@@ -114,7 +114,8 @@ impl Gateway {
 
     async fn start(directory: Directory, config: &str, arguments: &[&str]) -> Self {
         let path = directory.path().join("test.toml");
-        let ports = "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout_s = 20\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+        let ports =
+            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout_s = 20\n[admin]\nlisten = \"127.0.0.1:0\"\n";
         let ports = if config.contains("[server]") { "" } else { ports };
         std::fs::write(&path, format!("{ports}{config}")).unwrap();
         let mut child = Command::new(binary())

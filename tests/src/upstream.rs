@@ -1,5 +1,6 @@
 //! An upstream that captures every byte on every connection, and misbehaves on request.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -168,7 +169,8 @@ impl Upstream {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
         let head = request.headers().iter();
-        let head = head.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
+        let head =
+            head.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
         self.heads.lock().unwrap().push(head);
         let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
         self.bodies.lock().unwrap().push(body.clone());
@@ -179,7 +181,8 @@ impl Upstream {
         match behaviour {
             Behaviour::Reset => Err(std::io::Error::other("reset on request")),
             Behaviour::Status(status) => {
-                let error = json!({"error": {"message": "upstream says no", "type": "server_error", "code": null}});
+                let error =
+                    json!({"error": {"message": "upstream says no", "type": "server_error", "code": null}});
                 Ok(json_response(status, &error))
             }
             Behaviour::Well | Behaviour::NoUsage if !stream => {
@@ -194,16 +197,19 @@ impl Upstream {
                 Ok(json_response(200, &answer))
             }
             Behaviour::Well | Behaviour::NoUsage => {
-                let wants_usage = asked["stream_options"]["include_usage"] == true && behaviour == Behaviour::Well;
-                let mut frames: Vec<_> =
-                    ["from", " the", " cloud"].iter().map(|text| Ok(Frame::data(chunk(&model, text)))).collect();
+                let wants_usage =
+                    asked["stream_options"]["include_usage"] == true && behaviour == Behaviour::Well;
+                let mut frames: Vec<_> = ["from", " the", " cloud"]
+                    .iter()
+                    .map(|text| Ok(Frame::data(chunk(&model, text))))
+                    .collect();
                 if wants_usage {
                     let last = json!({"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1,
                         "model": model, "choices": [], "usage": usage()});
                     frames.push(Ok(Frame::data(Bytes::from(format!("data: {last}\n\n")))));
                 }
                 frames.push(Ok(Frame::data(Bytes::from_static(b"data: [DONE]\n\n"))));
-                Ok(event_stream(Frames(frames.into()).boxed_unsync()))
+                Ok(event_stream(Frames::boxed(frames)))
             }
             Behaviour::BreakOff => {
                 let frames = vec![
@@ -211,10 +217,14 @@ impl Upstream {
                     Ok(Frame::data(chunk(&model, " an answer"))),
                     Err(std::io::Error::other("broken off on request")),
                 ];
-                Ok(event_stream(Frames(frames.into()).boxed_unsync()))
+                Ok(event_stream(Frames::boxed(frames)))
             }
             Behaviour::Endless => {
-                let body = EndlessBody { chunk: chunk(&model, "and on "), timer: None, cut_off: self.cut_off.clone() };
+                let body = EndlessBody {
+                    chunk: chunk(&model, "and on "),
+                    timer: None,
+                    cut_off: self.cut_off.clone(),
+                };
                 Ok(event_stream(body.boxed_unsync()))
             }
         }
@@ -233,7 +243,8 @@ fn chunk(model: &str, text: &str) -> Bytes {
 }
 
 fn json_response(status: u16, value: &Value) -> Response<Body> {
-    let body = Full::new(Bytes::from(value.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
+    let body =
+        Full::new(Bytes::from(value.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
     Response::builder().status(status).header("content-type", "application/json").body(body).unwrap()
 }
 
@@ -241,8 +252,17 @@ fn event_stream(body: Body) -> Response<Body> {
     Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 }
 
-/// Frames one after the other.
-struct Frames(std::collections::VecDeque<Result<Frame<Bytes>, std::io::Error>>);
+/// Frames one after the other; an error only once what came before it was sent.
+struct Frames {
+    frames: VecDeque<Result<Frame<Bytes>, std::io::Error>>,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Frames {
+    fn boxed(frames: Vec<Result<Frame<Bytes>, std::io::Error>>) -> Body {
+        Self { frames: frames.into(), pause: None }.boxed_unsync()
+    }
+}
 
 impl hyper::body::Body for Frames {
     type Data = Bytes;
@@ -250,9 +270,15 @@ impl hyper::body::Body for Frames {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        Poll::Ready(self.0.pop_front())
+        let this = &mut *self;
+        if matches!(this.frames.front(), Some(Err(_))) {
+            let pause =
+                this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(100))));
+            std::task::ready!(pause.as_mut().poll(context));
+        }
+        Poll::Ready(this.frames.pop_front())
     }
 }
 
@@ -305,7 +331,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Capturing<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Capturing<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 

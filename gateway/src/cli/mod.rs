@@ -42,7 +42,7 @@ pub struct Common {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Never download; say which file is missing and which command gets it.
-    #[arg(long, env = "SLUICEGATE_OFFLINE", value_parser = clap::builder::FalseyValueParser::new(), num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    #[arg(long, env = "SLUICEGATE_OFFLINE", action = clap::ArgAction::SetTrue, value_parser = clap::builder::FalseyValueParser::new())]
     offline: bool,
 }
 
