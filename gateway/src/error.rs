@@ -101,6 +101,9 @@ pub enum Error {
     /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     Draining,
+    /// A bug of ours: classification panicked.
+    #[error("the request could not be classified")]
+    Panicked,
 }
 
 /// What an upstream did.
@@ -145,9 +148,12 @@ impl Error {
             Self::Refused { .. } | Self::Budget(_) => Origin::Policy,
             Self::Local(_) => Origin::Local,
             Self::Upstream { .. } => Origin::Upstream,
-            Self::Unaccountable(_) | Self::Ledger(_) | Self::Deadline(_) | Self::Gate(_) | Self::Draining => {
-                Origin::Internal
-            }
+            Self::Unaccountable(_)
+            | Self::Ledger(_)
+            | Self::Deadline(_)
+            | Self::Gate(_)
+            | Self::Draining
+            | Self::Panicked => Origin::Internal,
         }
     }
 
@@ -182,6 +188,7 @@ impl Error {
             Self::Deadline(_) => "deadline",
             Self::Gate(_) => "gate",
             Self::Draining => "draining",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -208,7 +215,21 @@ impl Error {
             | Self::NoSuchPath { .. }
             | Self::Method { .. }
             | Self::Budget(_)
+            | Self::Panicked
             | Self::Gate(_) => false,
+        }
+    }
+
+    /// May the upstream have done, and bill, the work although it was not answered?
+    #[must_use]
+    pub fn may_be_billed(&self) -> bool {
+        let billed = |fault: &UpstreamFault| {
+            matches!(fault, UpstreamFault::Timeout | UpstreamFault::BrokenOff | UpstreamFault::TooLarge(_))
+        };
+        match self {
+            Self::Upstream { fault, .. } => billed(fault),
+            Self::Deadline(_) => true,
+            _ => false,
         }
     }
 

@@ -88,8 +88,11 @@ impl Gateway {
         let ledger = Ledger::open(&config.ledger)?;
         let month = month_start_ms(clock());
         let reader = crate::ledger::Store::open(&config.ledger)?;
-        let budgets =
-            Budgets::new(&config.teams, month, |team| reader.spent_since(team, month).unwrap_or_default());
+        let mut spent = std::collections::HashMap::new();
+        for team in &config.teams {
+            spent.insert(team.name.clone(), reader.spent_since(&team.name, month)?);
+        }
+        let budgets = Budgets::new(&config.teams, month, |team| spent.get(team).copied().unwrap_or_default());
         let classifier = Classifier::new(ClassifierConfig::default()).map_err(BuildError::Classifier)?;
         let portfolio = Portfolio::new(&config)?;
         Ok(Arc::new(Self {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use policies::{CallerFacts, Label};
 use sha2::{Digest as _, Sha256};
@@ -52,7 +53,12 @@ impl Callers {
         Self {
             require_key: config.require_key,
             keys: Cache::builder().max_capacity(10_000).time_to_live(KEY_BELIEVED).build(),
-            sessions: Cache::builder().max_capacity(SESSIONS_MAX).time_to_idle(SESSION_IDLE).build(),
+            sessions: Cache::builder()
+                .max_capacity(SESSIONS_MAX)
+                // The newest sessions are kept; the default policy would turn new ones away.
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_idle(SESSION_IDLE)
+                .build(),
         }
     }
 
@@ -91,8 +97,7 @@ impl Callers {
             })
             .transpose()?;
         let tags = text_header(headers, "x-sluicegate-tags")?.unwrap_or_default();
-        let session_label =
-            (!session.is_empty()).then(|| self.sessions.get(&(team.clone(), session.clone()))).flatten();
+
         let tier = config.team(&team).map_or("standard", |team| &team.tier).to_owned();
         Ok(Identity {
             facts: CallerFacts {
@@ -101,11 +106,18 @@ impl Callers {
                 user: String::new(),
                 tier,
                 label,
-                session_label,
+                session_label: None,
                 team,
             },
             session,
         })
+    }
+
+    /// The label that a session has reached by now.
+    #[must_use]
+    pub fn session_label(&self, identity: &Identity) -> Option<Label> {
+        let key = (identity.facts.team.clone(), identity.session.clone());
+        if identity.session.is_empty() { None } else { self.sessions.get(&key) }
     }
 
     /// Raises the label of a session.

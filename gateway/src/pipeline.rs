@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Request, Response};
 use policies::{
     Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
@@ -42,6 +42,8 @@ pub async fn chat(gateway: Arc<Gateway>, request: Request<Incoming>, id: Arc<str
         { names::REQUEST_MODEL } = tracing::field::Empty,
         { names::RESPONSE_MODEL } = tracing::field::Empty,
         { names::PROVIDER } = tracing::field::Empty,
+        { names::INPUT_TOKENS } = tracing::field::Empty,
+        { names::OUTPUT_TOKENS } = tracing::field::Empty,
     );
     crate::trace_context::adopt(&span, request.headers());
     let mut account = Some(Account::open(gateway.clone(), id.clone()));
@@ -50,6 +52,13 @@ pub async fn chat(gateway: Arc<Gateway>, request: Request<Incoming>, id: Arc<str
         Ok(response) => response,
         Err(error) => {
             let mut response = respond::error_response(&error, &id);
+            let account = match (account, &error) {
+                (Some(account), Error::Unauthorized(_)) => {
+                    account.forget(error.kind());
+                    None
+                }
+                (account, _) => account,
+            };
             if let Some(mut account) = account {
                 describe(response.headers_mut(), &mut account);
                 account.finish(finish_of(&error), response.status().as_u16(), error.kind());
@@ -67,14 +76,19 @@ async fn serve(
 ) -> Result<Response<ResponseBody>, Error> {
     let (head, body) = request.into_parts();
     let open = account.as_mut().expect("opened by the caller");
-    let identity = gateway.callers.identify(&head.headers, &gateway.config, &gateway.ledger).await?;
+    let identity = gateway
+        .callers
+        .identify(&head.headers, &gateway.config, &gateway.ledger)
+        .instrument(tracing::debug_span!("identity"))
+        .await?;
+    refuse_browsers(&head.headers)?;
     note_identity(open, &identity);
     let body = read_body(gateway, body).await?;
     let started = Instant::now();
     let (inbound, profile, identity, decision) = if body.len() > INLINE_BYTES_MAX {
         let gateway = gateway.clone();
         let judged = tokio::task::spawn_blocking(move || judge(&gateway, body, &head.headers, identity));
-        judged.await.map_err(|_| Error::Draining)??
+        judged.await.map_err(|_| Error::Panicked)??
     } else {
         judge(gateway, body, &head.headers, identity)?
     };
@@ -98,14 +112,35 @@ async fn serve(
         created: gateway.now_ms() / 1000,
     };
     let limit = gateway.config.server.request_timeout;
+    let until = open.started() + limit;
     let executed = execute::execute(gateway, &call, plan, open)
         .instrument(tracing::debug_span!("execution", target = %plan.target().id));
     let (answer, target) =
-        tokio::time::timeout(limit, executed).await.map_err(|_| Error::Deadline(limit))??;
-    tracing::Span::current().record(names::RESPONSE_MODEL, &*target.model);
-    tracing::Span::current().record(names::PROVIDER, &*target.upstream);
+        tokio::time::timeout_at(until.into(), executed).await.map_err(|_| Error::Deadline(limit))??;
+    let span = tracing::Span::current();
+    span.record(names::REQUEST_MODEL, &*inbound.request.model);
+    span.record(names::RESPONSE_MODEL, &*target.model);
+    span.record(names::PROVIDER, &*target.upstream);
+    if let Answer::Whole(whole) = &answer
+        && let Some(tally) = &whole.tally
+    {
+        span.record(names::INPUT_TOKENS, tally.usage.input_tokens);
+        span.record(names::OUTPUT_TOKENS, tally.usage.output_tokens);
+    }
     let account = account.take().expect("taken once");
-    Ok(respond_with(gateway, answer, account, inbound.trailer))
+    Ok(tracing::debug_span!("settlement")
+        .in_scope(|| respond_with(gateway, answer, account, inbound.trailer)))
+}
+
+/// A web page may send a plain-text POST to any address without asking; it may not send JSON that way. So a request
+/// that names the page it comes from must be JSON.
+fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
+    let json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if headers.contains_key(ORIGIN) && !json {
+        let message = "a request from a web page must have the content type application/json";
+        return Err(Error::invalid("content-type", message));
+    }
+    Ok(())
 }
 
 /// Parsing, classification and decision: pure computing.
@@ -115,10 +150,21 @@ fn judge(
     headers: &HeaderMap,
     mut identity: Identity,
 ) -> Result<(Inbound, Profile, Identity, Decision), Error> {
-    let inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::parse(body, headers))?;
-    let profile = tracing::debug_span!("classification")
-        .in_scope(|| inbound.prompt().map(|prompt| gateway.classifier.classify(&prompt)))?;
+    let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::parse(body, headers))?;
+    let (profile, withheld) = tracing::debug_span!("classification").in_scope(|| {
+        let prompt = inbound.prompt()?;
+        let profile = gateway.classifier.classify(&prompt);
+        let findings = profile.sensitivity.findings.iter();
+        let withheld =
+            findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
+        Ok::<_, Error>((profile, withheld))
+    })?;
+    if withheld {
+        // What was found to be sensitive is not stored, whatever field it came in.
+        inbound.request.user = String::from("(withheld)");
+    }
     identity.facts.user.clone_from(&inbound.request.user);
+    identity.facts.session_label = gateway.callers.session_label(&identity);
     let decision = tracing::debug_span!("decision")
         .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
     Ok((inbound, profile, identity, decision))
@@ -175,6 +221,7 @@ async fn reserve(
     let team = account.row().team.clone();
     let limited = gateway.budgets.limits(&team);
     let mut plan = plan.clone();
+    account.destined(plan.target());
     if limited {
         let month = month_start_ms(gateway.now_ms());
         let unpriced = plan.targets().iter().find(|target| target.price.is_none());
@@ -183,6 +230,7 @@ async fn reserve(
             Ok(held) => (worst.money().unwrap_or_default(), held),
             Err(error) => {
                 plan = plan.free_of_charge().ok_or(error)?;
+                account.destined(plan.target());
                 (Money::ZERO, None)
             }
         };

@@ -39,11 +39,15 @@ impl Fetcher for HttpFetcher {
     }
 }
 
+/// Sets the process-wide TLS provider, which reqwest asks for. Does nothing when it is set.
+pub fn install_crypto_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Downloads into a file, from where the file ends.
 async fn download(url: &str, part: &Path, progress: &dyn Progress) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| crate::local::explain(error);
-    // The process-wide default: reqwest without a provider of its own asks for it. Err means that it is set.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    install_crypto_provider();
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)

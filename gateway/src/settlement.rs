@@ -31,6 +31,10 @@ pub struct Account {
     started: Instant,
     reservation: Option<Reservation>,
     price: Option<Price>,
+    /// What the running call may be billed, once it was sent to a priced target and until it is known.
+    pending: Option<Usage>,
+    /// What calls may be billed that were sent and then given up.
+    given_up: Money,
     settled: bool,
 }
 
@@ -44,7 +48,29 @@ impl Account {
     /// Opens an account for a request that has just arrived.
     pub fn open(gateway: Arc<Gateway>, id: Arc<str>) -> Self {
         let row = Box::new(Row::new(id, gateway.now_ms()));
-        Self { gateway, row, started: Instant::now(), reservation: None, price: None, settled: false }
+        gateway.metrics.in_flight.inc();
+        Self {
+            gateway,
+            row,
+            started: Instant::now(),
+            reservation: None,
+            price: None,
+            pending: None,
+            given_up: Money::ZERO,
+            settled: false,
+        }
+    }
+
+    /// When the request arrived.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Forgets a request that did not identify itself: it is counted, and leaves no row.
+    pub fn forget(mut self, error: &'static str) {
+        self.settled = true;
+        self.gateway.metrics.refused(error);
     }
 
     /// The row so far.
@@ -79,8 +105,13 @@ impl Account {
 
     /// Notes an attempt at a target: from here on the request is the target's.
     pub fn attempt(&mut self, target: &Target) {
+        self.row.attempts += 1;
+        self.destined(target);
+    }
+
+    /// Notes where the request is meant to go.
+    pub fn destined(&mut self, target: &Target) {
         let row = &mut *self.row;
-        row.attempts += 1;
         row.served_model = target.model.to_string();
         row.upstream = target.upstream.to_string();
         row.route = route(target);
@@ -92,7 +123,25 @@ impl Account {
         } else if target.price.is_some() {
             let catalogued = prices.price(&target.model) == target.price;
             row.price_source = if catalogued { prices.source.clone() } else { String::from("configuration") };
-            row.price_version = prices.version.clone();
+            row.price_version = if catalogued { prices.version.clone() } else { String::new() };
+        } else {
+            row.price_source.clear();
+            row.price_version.clear();
+        }
+    }
+
+    /// Notes that a call is being sent which may be billed, with what it may use.
+    pub fn sent(&mut self, estimate: Usage) {
+        self.pending = Some(estimate);
+    }
+
+    /// Notes that the running call failed: `billed` when the upstream may have done the work all the same.
+    pub fn failed_attempt(&mut self, billed: bool) {
+        if let (Some(estimate), true) = (self.pending.take(), billed) {
+            self.given_up += self.cost(&estimate).money().unwrap_or_default();
+            self.row.usage.input_tokens += estimate.input_tokens;
+            self.row.usage.output_tokens += estimate.output_tokens;
+            self.row.usage_source = Some(UsageSource::Estimated);
         }
     }
 
@@ -123,16 +172,18 @@ impl Account {
 
     /// Notes what was used.
     pub fn used(&mut self, tally: &Tally) {
-        let cost = self.cost(&tally.usage).money();
+        let cost = self.cost(&tally.usage).money().map(|cost| cost + self.given_up);
+        self.pending = None;
         let row = &mut *self.row;
         row.usage = tally.usage;
         row.usage_source = Some(tally.source);
         row.cost = cost;
-        row.confidence = tally.confidence;
+        row.confidence = tally.confidence.or(row.confidence);
         row.baseline =
             self.gateway.portfolio.baseline_price(&row.requested_model).map(|price| price.cost(&tally.usage));
         if tally.busy_core_seconds > 0.0 {
-            row.energy_joules = Some(tally.busy_core_seconds * self.gateway.watts_per_core());
+            let joules = tally.busy_core_seconds * self.gateway.watts_per_core();
+            row.energy_joules = Some(row.energy_joules.unwrap_or(0.0) + joules);
             row.energy_method = "modelled: busy cores x configured watts";
         }
     }
@@ -146,14 +197,16 @@ impl Account {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
+        // A call that was sent and never answered may be billed in full: the upstream does not know that we left.
+        self.failed_attempt(true);
         let row = &mut *self.row;
         row.outcome = outcome;
         row.status = status;
         row.error = error.to_owned();
         row.total_ms = milliseconds(self.started);
-        if row.usage_source.is_none() {
-            // Nothing was served: nothing is owed.
-            row.cost = Some(Money::ZERO);
+        if row.cost.is_none() && (row.usage_source.is_none() || self.given_up > Money::ZERO) {
+            // Nothing was served: nothing is owed but for calls that were given up.
+            row.cost = Some(self.given_up);
         }
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(row.cost.unwrap_or(row.reserved));
@@ -166,6 +219,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.settle(Finish::Aborted, 499, "client_left");
+        self.gateway.metrics.in_flight.dec();
     }
 }
 

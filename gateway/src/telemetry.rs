@@ -213,6 +213,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a request that was turned away before anything is known of it.
+    pub fn refused(&self, error: &'static str) {
+        self.errors.get_or_create(&KindLabel { kind: error.to_owned() }).inc();
+    }
+
     /// Observes the gateway's own time before execution.
     pub fn decided(&self, seconds: f64) {
         self.decision.observe(seconds);
@@ -264,11 +269,12 @@ pub fn start(config: &Telemetry) -> Result<Guard, String> {
         log.with_target(false).boxed()
     };
     let endpoint = config.otlp_endpoint.clone().or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok());
+    crate::provision::install_crypto_provider();
     let provider = endpoint.as_deref().map(tracer_provider).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("sluicegate"))
-            .with_filter(EnvFilter::new("gateway=info"))
+            .with_filter(EnvFilter::new("gateway=debug"))
     });
     if provider.is_some() {
         opentelemetry::global::set_text_map_propagator(

@@ -13,7 +13,7 @@ use crate::complexity::ComplexityModel;
 use crate::config::{ClassifierConfig, MEMO_TEXT_BYTES_MIN};
 use crate::memo::Memo;
 use crate::sensitivity::{Detector, Scan};
-use crate::{Error, Prompt, language, tokens};
+use crate::{Error, Prompt, Role, Segment, language, tokens};
 
 /// Turns prompts into profiles. Built once and shared; `classify` may run on any number of threads.
 pub struct Classifier {
@@ -60,14 +60,20 @@ impl Classifier {
     /// Findings of every segment, with the strongest score of each topic and every doubt once.
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };
+        let mut before: Option<&Segment<'_>> = None;
         for (index, segment) in prompt.segments.iter().enumerate() {
             let text = clip(&segment.text, self.config.text_bytes_max);
             if text.len() < segment.text.len() {
                 all.doubt.push(Doubt::TextTooLong);
             }
-            match self.scan(text) {
-                Some(scan) => merge(&mut all, index, &scan),
+            let lead = before.map(|before| lead(before, segment)).unwrap_or_default();
+            let scanned = if lead.is_empty() { self.scan(text) } else { self.scan(&format!("{lead}{text}")) };
+            match scanned {
+                Some(scan) => merge(&mut all, index, &scan, lead.chars().count()),
                 None => all.doubt.push(Doubt::DetectorError),
+            }
+            if segment.role != Role::Other {
+                before = Some(segment);
             }
         }
         all.doubt.sort_unstable();
@@ -88,11 +94,28 @@ impl Classifier {
     }
 }
 
-fn merge(all: &mut Sensitivity, segment: usize, scan: &Scan) {
-    all.findings.extend(scan.findings.iter().map(|found| Finding {
+/// Characters of what was said before that are read again with what is said next.
+const LEAD_CHARS: usize = 200;
+
+/// The end of what was said before, as context for what is said next: a question asks for what the answer then
+/// states ("your social security number?"), and a value may be split over two parts of one message.
+fn lead(before: &Segment<'_>, segment: &Segment<'_>) -> String {
+    if segment.role == Role::Other {
+        return String::new();
+    }
+    let message = |segment: &Segment<'_>| segment.path.find(']').map(|end| segment.path[..end].to_owned());
+    let joint = if message(before) == message(segment) { ' ' } else { '\n' };
+    let text = &before.text;
+    let start = text.char_indices().rev().nth(LEAD_CHARS - 1).map_or(0, |(at, _)| at);
+    format!("{}{joint}", &text[start..])
+}
+
+/// Adds what was found behind the first `lead` characters to what is known of the whole prompt.
+fn merge(all: &mut Sensitivity, segment: usize, scan: &Scan, lead: usize) {
+    all.findings.extend(scan.findings.iter().filter(|found| found.end > lead).map(|found| Finding {
         segment,
-        start: found.start,
-        end: found.end,
+        start: found.start.saturating_sub(lead),
+        end: found.end - lead,
         kind: found.kind,
         subtype: found.subtype.clone(),
         score: found.score,

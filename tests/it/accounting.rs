@@ -13,7 +13,7 @@ const HARD: &str = "Derive the asymptotic distribution of the maximum likelihood
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_tells_who_where_why_and_how_much() {
     let cloud = Upstream::start().await;
-    let gateway = Gateway::with_model(&cloud.config()).await;
+    let mut gateway = Gateway::with_model(&cloud.config()).await;
     let headers = [("x-sluicegate-team", "research"), ("x-sluicegate-tags", "a, b"), ("x-session-id", "s1")];
     let mut body = ask("gpt-4o", HARD);
     body["user"] = "u1".into();
@@ -54,9 +54,11 @@ async fn a_row_tells_who_where_why_and_how_much() {
     assert!(row.get("confidence").parse::<f64>().unwrap() > 0.0);
     assert!(row.get("energy_method").starts_with("modelled"));
 
-    let dump = std::fs::read(gateway.directory().join("sluicegate.db-wal")).unwrap_or_default();
-    let needle = b"sandwich estimator";
-    assert!(!dump.windows(needle.len()).any(|w| w == needle), "no prompt text in the ledger");
+    assert!(gateway.stop().success());
+    let dump = std::fs::read(gateway.directory().join("sluicegate.db")).unwrap();
+    let holds = |text: &[u8]| dump.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"research"), "the file is the ledger");
+    assert!(!holds(b"sandwich estimator"), "no prompt text in the ledger");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +149,10 @@ async fn a_budget_holds_and_what_costs_nothing_is_still_served() {
     let team = [("x-sluicegate-team", "small")];
     let mut body = ask("cloud/gpt-4o", HARD);
     body["max_tokens"] = 700.into();
+    let mut body_for_auto = body.clone();
+    body_for_auto["model"] = "auto".into();
+    body_for_auto["messages"][0]["content"] = "What is the capital of France?".into();
+    body_for_auto["max_tokens"] = 8.into();
     let mut served = 0;
     let refused = loop {
         let reply = chat_with(gateway.data, &team, &body).await;
@@ -162,8 +168,12 @@ async fn a_budget_holds_and_what_costs_nothing_is_still_served() {
     );
     assert_eq!(refused.header("x-should-retry"), "false");
     assert!((3..=6).contains(&served), "{served}");
-    let free = chat_with(gateway.data, &team, &ask("auto", HARD)).await;
-    let _ = free.header("x-sluicegate-route");
+    let free = chat_with(gateway.data, &team, &body_for_auto).await;
+    assert_eq!(
+        (free.status.as_u16(), free.header("x-sluicegate-route")),
+        (200, "local"),
+        "what costs nothing is served"
+    );
     let local = chat_with(gateway.data, &team, &ask("local/default", "Say hello.")).await;
     assert_eq!(local.status, 200, "{local:?}");
     assert_eq!(chat(gateway.data, &body).await.status, 200, "other teams are not affected");
@@ -196,6 +206,33 @@ async fn an_unwritable_ledger_fails_readiness_and_refuses_what_must_be_accounted
     })
     .await;
     gateway.row(soft.header("x-request-id")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_reach_a_collector_with_one_span_a_stage_and_no_text() {
+    let (cloud, collector) = (Upstream::start().await, Upstream::start().await);
+    let config = format!("[telemetry]\notlp_endpoint = \"http://{}\"\n{}", collector.address, cloud.config());
+    let mut gateway = Gateway::without_model(&config).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let reply = chat_with(gateway.data, &[("traceparent", &parent)], &ask("auto", HARD)).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let sent = cloud.heads()[0].iter().find(|(name, _)| name == "traceparent").unwrap().1.clone();
+    assert!(sent.contains(trace) && sent != parent, "the trace goes on: {sent}");
+    assert!(gateway.stop().success());
+    let seen = String::from_utf8_lossy(&collector.captured()).into_owned();
+    for name in [
+        "identity",
+        "inbound",
+        "classification",
+        "decision",
+        "execution",
+        "settlement",
+        "gen_ai.request.model",
+    ] {
+        assert!(seen.contains(name), "{name} in what the collector got");
+    }
+    assert!(!seen.contains("sandwich estimator"), "no prompt text in traces");
 }
 
 #[tokio::test(flavor = "multi_thread")]

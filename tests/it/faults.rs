@@ -166,8 +166,8 @@ async fn a_stream_that_breaks_off_says_so_and_is_accounted() {
     assert!(row.number("output_tokens") > 0 && row.number("cost_nanos") > 0);
 }
 
-/// Opens a streaming request, reads its beginning and hangs up.
-async fn hang_up(gateway: &Gateway, body: &Value, after: &str) -> String {
+/// Opens a connection and sends a request on it.
+async fn post(gateway: &Gateway, body: &Value) -> tokio::net::TcpStream {
     let mut socket = connect(gateway.data).await;
     let body = body.to_string();
     let head = format!(
@@ -175,6 +175,12 @@ async fn hang_up(gateway: &Gateway, body: &Value, after: &str) -> String {
         body.len()
     );
     socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+/// Opens a streaming request, reads its beginning and hangs up.
+async fn hang_up(gateway: &Gateway, body: &Value, after: &str) -> String {
+    let mut socket = post(gateway, body).await;
     let mut seen = String::new();
     let mut buffer = [0u8; 4096];
     while !seen.contains(after) {
@@ -215,6 +221,44 @@ async fn a_client_that_leaves_stops_the_work_and_is_charged_for_what_was_made() 
     local["max_tokens"] = 2.into();
     assert_eq!(chat(gateway.data, &local).await.status, 200);
     assert!(row.number("output_tokens") < 2_000, "generation stopped: {}", row.get("output_tokens"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_that_nobody_waits_for_is_charged_as_sent() {
+    let cloud = Upstream::start().await;
+    cloud.behave(Behaviour::Silent);
+    let gateway = Gateway::without_model(&cloud.config()).await;
+    let socket = post(&gateway, &ask("auto", HARD)).await;
+    eventually("the upstream to have the request", async || (cloud.bodies().len() == 1).then_some(())).await;
+    eventually("the open row", async || (gateway.rows("open") == 1).then_some(())).await;
+    drop(socket);
+    eventually("the settled row", async || (gateway.rows("settled") == 1).then_some(())).await;
+    let report = get(gateway.admin, "/admin/v1/spend?by=route").await.json();
+    assert!(report["total"]["cost"].as_i64().unwrap() > 0, "the upstream may bill it: {report}");
+    assert_eq!(report["total"]["completed"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weak_local_answer_escalates_and_an_error_does_not_replace_it() {
+    let cloud = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let policy = "name = \"cascade\"\nnamed_models_locally = true\n[[rule]]\nname = \"local-first\"\nroute = \"local\"\nescalate_below = 1.0\n";
+    std::fs::write(directory.path().join("policy.toml"), policy).unwrap();
+    let config = format!("[policy]\nfile = \"policy.toml\"\n{}", cloud.config());
+    let gateway = Gateway::with_model_in(Some(directory.path()), &config, &[]).await;
+    let escalated = chat(gateway.data, &ask("auto", "Name a river.")).await;
+    assert_eq!(
+        (escalated.text().as_str(), escalated.header("x-sluicegate-route")),
+        ("from the cloud", "cloud:cloud")
+    );
+    let row = gateway.row(escalated.header("x-request-id")).await;
+    assert_eq!((row.number("attempts"), row.number("cost_nanos")), (2, 3_000_000));
+    assert!(row.get("confidence").parse::<f64>().unwrap() < 1.0, "the local attempt is told");
+    assert!(row.get("energy_joules").parse::<f64>().unwrap() > 0.0, "and its energy is not forgotten");
+    cloud.behave(Behaviour::Status(500));
+    let kept = chat(gateway.data, &ask("auto", "Name a river.")).await;
+    assert_eq!((kept.status.as_u16(), kept.header("x-sluicegate-route")), (200, "local"));
+    assert_eq!(gateway.row(kept.header("x-request-id")).await.number("cost_nanos"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,17 @@ async fn sensitive_data_is_found_wherever_it_hides_in_a_request() {
         hide(
             json!({"tools": [{"type": "function", "function": {"name": "f", "description": format!("card {CARD}")}}]}),
         ),
+        hide(json!({"metadata": {"ssn": "536228145"}})),
+        hide(json!({"metadata": {"ssn": 536_228_145}})),
+        hide(json!({"metadata": {"db_password": "Xk29!vQz7Lm"}})),
+        hide(json!({"messages": [
+            {"role": "user", "content": "I cannot log in."},
+            {"role": "assistant", "content": "What is your social security number?"},
+            {"role": "user", "content": "536228145"}]})),
+        hide(json!({"messages": [{"role": "user", "content": [
+            {"type": "text", "text": "my card is 4111 1111"}, {"type": "text", "text": "1111 1111"}]}]})),
+        hide(json!({"messages": [{"role": "user", "content": [
+            {"type": "text", "text": format!("data:image/png;base64,AA card {CARD}")}]}]})),
         hide(json!({"user": CARD})),
         hide(json!({"model": "cloud/gpt-4o", "stop": [CARD]})),
         hide(json!({"model": "gpt-4o", "stream": true, "prediction": {"content": CARD}})),
@@ -217,6 +228,7 @@ async fn models_are_listed_and_names_force_a_route() {
         models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["auto", &format!("local/{MODEL}"), "cloud/gpt-4o"]);
     assert_eq!(get(gateway.data, "/v1/models/auto").await.json()["id"], "auto");
+    assert_eq!(get(gateway.data, "/v1/models/cloud%2Fgpt-4o").await.json()["id"], "cloud/gpt-4o");
     assert_eq!(get(gateway.data, "/v1/models/nope").await.status, 404);
     let forced = chat(gateway.data, &ask("cloud/gpt-4o-mini", ROUTINE)).await;
     assert_eq!(forced.header("x-sluicegate-route"), "cloud:cloud");

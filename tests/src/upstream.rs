@@ -38,7 +38,12 @@ pub enum Behaviour {
     BreakOff,
     /// It streams slowly until the client leaves.
     Endless,
+    /// It takes the request and never answers.
+    Silent,
 }
+
+/// Headers of one request, in order.
+pub type Head = Vec<(String, String)>;
 
 /// A running upstream.
 #[derive(Debug, Clone)]
@@ -47,7 +52,7 @@ pub struct Upstream {
     pub address: SocketAddr,
     captured: Arc<Mutex<Vec<u8>>>,
     bodies: Arc<Mutex<Vec<Bytes>>>,
-    heads: Arc<Mutex<Vec<Vec<(String, String)>>>>,
+    heads: Arc<Mutex<Vec<Head>>>,
     behaviour: Arc<Mutex<Behaviour>>,
     cut_off: Arc<AtomicUsize>,
     tls: bool,
@@ -157,7 +162,7 @@ impl Upstream {
 
     /// Request headers, in order.
     #[must_use]
-    pub fn heads(&self) -> Vec<Vec<(String, String)>> {
+    pub fn heads(&self) -> Vec<Head> {
         self.heads.lock().unwrap().clone()
     }
 
@@ -179,6 +184,7 @@ impl Upstream {
         let model = asked["model"].as_str().unwrap_or_default().to_owned();
         let stream = asked["stream"] == true;
         match behaviour {
+            Behaviour::Silent => std::future::pending().await,
             Behaviour::Reset => Err(std::io::Error::other("reset on request")),
             Behaviour::Status(status) => {
                 let error =

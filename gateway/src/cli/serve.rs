@@ -28,12 +28,13 @@ pub(super) fn run(options: &Options) -> Outcome {
     let overrides = Overrides { observe: options.observe, model: options.model.clone(), offline: false };
     let config = options.common.load(overrides)?;
     say(&format!("sluicegate {}: {}", env!("CARGO_PKG_VERSION"), options.common.source()));
+    // Outside the asynchronous runtime: the trace exporter has a thread and a blocking client of its own.
+    let telemetry = telemetry::start(&config.telemetry).map_err(CliError::Fault)?;
     let runtime = runtime()?;
-    runtime.block_on(async {
-        // Inside the runtime: the trace exporter's client wants one.
-        let _telemetry = telemetry::start(&config.telemetry).map_err(CliError::Fault)?;
-        serve(config).await
-    })?;
+    let served = runtime.block_on(serve(config));
+    drop(runtime);
+    drop(telemetry);
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -41,6 +41,12 @@ pub struct Whole {
 }
 
 impl Answer {
+    /// Is it an upstream's error answer?
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        matches!(self, Self::Whole(whole) if !whole.status.is_success())
+    }
+
     /// Confidence of a local answer.
     #[must_use]
     pub fn confidence(&self) -> Option<f32> {
@@ -84,6 +90,11 @@ impl StreamSource {
         }
     }
 
+    /// Did the upstream tell of an error in mid-stream? The client has seen it.
+    fn told_error(&self) -> bool {
+        matches!(self, Self::Remote(stream) if stream.told_error())
+    }
+
     /// Headers that the client may see.
     #[must_use]
     pub fn headers(&self) -> HeaderMap {
@@ -100,17 +111,32 @@ pub struct SettledBody {
     account: Option<Account>,
     trailer: bool,
     queued: Option<Bytes>,
+    /// The client has the whole answer; the upstream's last bytes are awaited so that its connection is reused.
+    done: bool,
     ended: bool,
     deadline: Pin<Box<Sleep>>,
     limit: Duration,
 }
 
+/// How long the end of an upstream's body is awaited after `[DONE]`.
+const END_WAIT: Duration = Duration::from_millis(250);
+
 impl SettledBody {
-    /// Wraps a stream. With `trailer`, a last chunk tells route, label and cost.
+    /// Wraps a stream. With `trailer`, a last chunk tells route, label and cost. `limit` counts from the request's
+    /// arrival.
     #[must_use]
     pub fn new(source: StreamSource, account: Account, trailer: bool, limit: Duration) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(limit));
-        Self { source, account: Some(account), trailer, queued: None, ended: false, deadline, limit }
+        let deadline = Box::pin(tokio::time::sleep_until((account.started() + limit).into()));
+        Self {
+            source,
+            account: Some(account),
+            trailer,
+            queued: None,
+            done: false,
+            ended: false,
+            deadline,
+            limit,
+        }
     }
 
     fn settle(&mut self, outcome: Finish, error: &str) {
@@ -167,10 +193,17 @@ impl Body for SettledBody {
         }
         if this.deadline.as_mut().poll(context).is_ready() {
             this.ended = true;
+            if this.done {
+                return Poll::Ready(None);
+            }
             let bytes = this.fail(&Error::Deadline(this.limit));
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         match std::task::ready!(this.source.poll_item(context)) {
+            _ if this.done => {
+                this.ended = true;
+                Poll::Ready(None)
+            }
             Some(Ok(Item::Event(bytes))) => {
                 if let Some(account) = &mut this.account {
                     account.first_byte();
@@ -179,7 +212,8 @@ impl Body for SettledBody {
             }
             Some(Ok(Item::Done(bytes))) => {
                 let trailer = if this.trailer { this.trailer_chunk() } else { None };
-                this.ended = true;
+                this.done = true;
+                this.deadline.as_mut().reset(tokio::time::Instant::now() + END_WAIT);
                 this.settle(Finish::Completed, "");
                 match trailer {
                     Some(trailer) => {
@@ -196,7 +230,11 @@ impl Body for SettledBody {
             }
             None => {
                 this.ended = true;
-                this.settle(Finish::Completed, "");
+                if this.source.told_error() {
+                    this.settle(Finish::Failed, "upstream_error_event");
+                } else {
+                    this.settle(Finish::Completed, "");
+                }
                 Poll::Ready(None)
             }
         }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
-use policies::{Location, Plan, Target, Verdict, review};
+use policies::decision::EXPECTED_OUTPUT_TOKENS;
+use policies::{Location, Plan, Target, Usage, Verdict, review};
 
 pub use answer::{Answer, Item, SettledBody, StreamSource, Whole};
 
@@ -51,44 +52,62 @@ pub async fn execute(
 ) -> Result<(Answer, Arc<Target>), Error> {
     let mut weak: Option<(Answer, Arc<Target>)> = None;
     let mut targets = plan.targets().iter().peekable();
+    let mut failure = Error::Draining;
     while let Some(target) = targets.next() {
         account.attempt(target);
         let is_last = targets.peek().is_none() && weak.is_none();
         let outcome = match target.location {
             Location::Local => local::answer(gateway, call, plan, target, &account.id()).await,
-            Location::OnPrem | Location::Cloud => remote::answer(gateway, call, plan, target, is_last).await,
+            Location::OnPrem | Location::Cloud => {
+                account.sent(call.estimate());
+                remote::answer(gateway, call, plan, target, is_last).await
+            }
         };
         match outcome {
-            Ok(answer) => match (&answer, answer.confidence()) {
-                (Answer::Whole(_), Some(confidence)) if escalates(plan, confidence) => {
-                    let text = format!("; local confidence {confidence:.2} was too low");
-                    account.row().reason.push_str(&text);
-                    weak = Some((answer, target.clone()));
+            Ok(answer) if answer.confidence().is_some_and(|confidence| escalates(plan, confidence)) => {
+                account.row().reason.push_str("; the local answer's confidence was too low");
+                if let Answer::Whole(Whole { tally: Some(tally), .. }) = &answer {
+                    account.used(tally);
                 }
-                _ => return Ok((answer, target.clone())),
-            },
-            Err(error) if error.falls_back() && !is_last => {
-                tracing::info!(target = %target.id, kind = error.kind(), %error, "attempt failed, trying the next target");
-                if targets.peek().is_some() {
+                weak = Some((answer, target.clone()));
+            }
+            // An upstream's error answer is not better than a weak local one.
+            Ok(answer) if weak.is_some() && answer.is_error() => account.failed_attempt(false),
+            Ok(answer) => {
+                if answer.is_error() {
+                    account.failed_attempt(false);
+                }
+                return Ok((answer, target.clone()));
+            }
+            Err(error) => {
+                account.failed_attempt(error.may_be_billed());
+                if is_last || !(error.falls_back() || weak.is_some()) {
+                    return Err(error);
+                }
+                tracing::info!(target = %target.id, kind = error.kind(), %error, "attempt failed");
+                if let Some(next) = targets.peek() {
                     let text = format!("; fell back after {}: {error}", target.id);
                     account.row().reason.push_str(&text);
-                    if target.location == Location::Cloud {
-                        account.row().degraded = true;
-                    }
-                } else if let Some((answer, target)) = weak {
-                    account.attempt(&target);
-                    return Ok((answer, target));
+                    account.row().degraded |= next.location < target.location;
                 }
+                failure = error;
             }
-            Err(error) => return Err(error),
         }
     }
-    match weak {
-        Some((answer, target)) => {
-            account.attempt(&target);
-            Ok((answer, target))
+    let (answer, target) = weak.ok_or(failure)?;
+    account.destined(&target);
+    Ok((answer, target))
+}
+
+impl Call<'_> {
+    /// What the call may use, where it is sent and nothing more is heard of it.
+    fn estimate(&self) -> Usage {
+        let limit = self.request.output_tokens_max.map_or(EXPECTED_OUTPUT_TOKENS, u64::from);
+        Usage {
+            input_tokens: u64::from(self.input_tokens),
+            output_tokens: limit.min(EXPECTED_OUTPUT_TOKENS) * u64::from(self.request.choices),
+            ..Usage::default()
         }
-        None => Err(Error::Draining),
     }
 }
 

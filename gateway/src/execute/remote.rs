@@ -26,7 +26,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Upstream headers that the client may see, besides those that start with a prefix of [`PREFIXES_KEPT`].
 const HEADERS_KEPT: &[HeaderName] = &[CONTENT_TYPE, RETRY_AFTER];
-const PREFIXES_KEPT: &[&str] = &["openai-", "x-ratelimit-", "retry-after-"];
+const PREFIXES_KEPT: &[&str] = &["openai-", "x-ratelimit-", "retry-after-", "x-should-retry"];
 
 /// Calls the upstream of a target.
 pub(super) async fn answer(
@@ -129,6 +129,8 @@ pub struct RemoteStream {
     input_tokens: u32,
     body_ended: bool,
     done: bool,
+    /// The upstream told of an error in mid-stream.
+    told_error: bool,
     idle: Duration,
     idle_timer: Pin<Box<Sleep>>,
     heard_at: Instant,
@@ -147,6 +149,7 @@ impl RemoteStream {
             input_tokens: call.input_tokens,
             body_ended: false,
             done: false,
+            told_error: false,
             idle,
             idle_timer: Box::pin(tokio::time::sleep(idle)),
             heard_at: Instant::now(),
@@ -155,6 +158,11 @@ impl RemoteStream {
 
     fn fail(&self, fault: UpstreamFault) -> Error {
         Error::Upstream { upstream: self.upstream.clone(), fault }
+    }
+
+    /// Did the upstream tell of an error in mid-stream?
+    pub(super) const fn told_error(&self) -> bool {
+        self.told_error
     }
 
     /// What was used so far: the provider's own figures, or an estimate from what passed through.
@@ -233,6 +241,7 @@ impl RemoteStream {
         }
         if chunk.error.is_some() {
             self.done = true;
+            self.told_error = true;
         }
         let strip = self.strip_usage && chunk.is_usage_only();
         (!strip).then(|| Item::Event(event.clone()))

@@ -22,6 +22,9 @@ pub const STOP_MAX: usize = 16;
 /// Choices of one request at most (OpenAI's limit).
 pub const CHOICES_MAX: u64 = 128;
 
+/// Characters of a model name at most.
+pub const MODEL_CHARS_MAX: usize = 256;
+
 /// A checked request.
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
@@ -35,7 +38,7 @@ pub struct ChatRequest {
     pub stream: bool,
     /// The client wants usage at the end of the stream.
     pub include_usage: bool,
-    /// Where the value of `stream_options` stands, if it is an object.
+    /// Where the value of `stream_options` stands, be it `null`.
     stream_options_at: Option<Range<usize>>,
     /// Limit on output tokens.
     pub output_tokens_max: Option<u32>,
@@ -126,6 +129,8 @@ struct RawMessage<'a> {
     role: Option<&'a RawValue>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
+    /// Refers to audio that the provider keeps.
+    audio: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -157,8 +162,12 @@ impl ChatRequest {
     pub fn parse(body: Bytes) -> Result<Self, Error> {
         let raw: RawChat<'_> = serde_json::from_slice(&body).map_err(|error| not_json(&body, &error))?;
         let model: String = required("model", raw.model)?;
-        if model.is_empty() {
-            return Err(Error::invalid("model", "`model` must not be empty"));
+        if model.is_empty()
+            || model.len() > MODEL_CHARS_MAX
+            || !model.bytes().all(|b| (b' '..=b'~').contains(&b))
+        {
+            let message = format!("`model` must be 1 to {MODEL_CHARS_MAX} printable ASCII characters");
+            return Err(Error::invalid("model", message));
         }
         let at = |raw: &RawValue| {
             let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
@@ -178,11 +187,12 @@ impl ChatRequest {
             return Err(Error::invalid("top_logprobs", "`top_logprobs` needs `logprobs` to be true"));
         }
         let modalities: Option<Vec<String>> = optional("modalities", raw.modalities)?;
+        let stream = optional("stream", raw.stream)?.unwrap_or(false);
         Ok(Self {
             model_at: raw.model.map(at).unwrap_or_default(),
-            stream: optional("stream", raw.stream)?.unwrap_or(false),
+            stream,
             include_usage: options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
-            stream_options_at: raw.stream_options.filter(|raw| raw.get().starts_with('{')).map(at),
+            stream_options_at: stream_options_at(&body, stream).map(at),
             output_tokens_max: output_tokens_max.map(clamp_u32),
             sampling: sampling(&raw)?,
             stop: stop(raw.stop)?,
@@ -210,9 +220,8 @@ impl ChatRequest {
             edits.push((self.model_at.clone(), Cow::Owned(name)));
         }
         if self.stream && !self.include_usage {
-            let usage = Cow::Borrowed(r#"{"include_usage":true}"#);
             match &self.stream_options_at {
-                Some(at) => edits.push((at.clone(), usage)),
+                Some(at) => edits.push((at.clone(), Cow::Owned(with_usage(&self.body[at.clone()])))),
                 None => {
                     let brace = self.body.iter().position(|b| *b == b'{').unwrap_or(0) + 1;
                     edits.push((brace..brace, Cow::Borrowed(r#""stream_options":{"include_usage":true},"#)));
@@ -258,6 +267,27 @@ impl ChatRequest {
         let users = self.messages.iter().filter(|message| message.role == Role::User).count();
         u32::try_from(users).unwrap_or(u32::MAX)
     }
+}
+
+/// Finds the value of `stream_options`, which an `Option` would not tell from an absent one when it is `null`.
+fn stream_options_at(body: &[u8], stream: bool) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow)]
+        stream_options: &'a RawValue,
+    }
+    if !stream {
+        return None;
+    }
+    serde_json::from_slice::<Options<'_>>(body).ok().map(|options| options.stream_options)
+}
+
+/// Stream options with usage asked for, and the others as they were.
+fn with_usage(options: &[u8]) -> String {
+    let mut options: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(options).unwrap_or_default();
+    options.insert(String::from("include_usage"), true.into());
+    serde_json::Value::Object(options).to_string()
 }
 
 fn clamp_u32(number: u64) -> u32 {
@@ -314,7 +344,11 @@ fn sampling(raw: &RawChat<'_>) -> Result<Sampling, Error> {
     Ok(Sampling {
         temperature: real("temperature", raw.temperature, 0.0, 2.0)?.unwrap_or(defaults.temperature),
         top_p: real("top_p", raw.top_p, 0.0, 1.0)?.map_or(defaults.top_p, |p| p.max(f32::EPSILON)),
-        top_k: whole("top_k", raw.top_k, 0, u64::from(u32::MAX))?.map_or(defaults.top_k, clamp_u32),
+        top_k: match raw.top_k {
+            // Some servers write "all" as -1.
+            Some(raw) if raw.get() == "-1" => defaults.top_k,
+            raw => whole("top_k", raw, 0, u64::from(u32::MAX))?.map_or(defaults.top_k, clamp_u32),
+        },
         seed: optional::<i64>("seed", raw.seed)?.map(i64::cast_unsigned),
         frequency_penalty: real("frequency_penalty", raw.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
         presence_penalty: real("presence_penalty", raw.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
@@ -384,6 +418,9 @@ fn message(index: usize, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<Messa
             if raw.get().starts_with('{') { error.to_string() } else { String::from("it must be an object") };
         Error::invalid(field(""), format!("`{}` is not a message: {what}", field("")))
     })?;
+    if message.audio.is_some() {
+        doubt.push(Doubt::OpaqueReference);
+    }
     let role: String = required(&field(".role"), message.role)?;
     let role = match role.as_str() {
         "system" | "developer" => Role::System,
@@ -541,6 +578,13 @@ mod tests {
             format!(r#"{{"stream_options":{{"include_usage":false}},"stream":true,"model":"a",{HELLO}}}"#);
         let sent: serde_json::Value = serde_json::from_slice(&parse(&body).unwrap().outgoing("b")).unwrap();
         assert_eq!((&sent["stream_options"]["include_usage"], &sent["model"]), (&true.into(), &"b".into()));
+        for (given, kept) in [("null", 1), (r#"{"include_obfuscation":false}"#, 2)] {
+            let body = format!(r#"{{"model":"a","stream":true,"stream_options":{given},{HELLO}}}"#);
+            let sent = parse(&body).unwrap().outgoing("a");
+            let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+            assert_eq!(sent["stream_options"]["include_usage"], true);
+            assert_eq!(sent["stream_options"].as_object().unwrap().len(), kept);
+        }
     }
 
     #[test]

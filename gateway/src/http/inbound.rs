@@ -5,10 +5,11 @@ use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
+use policies::Doubt;
 use router_model::{Prompt, Role, Segment};
 
 use super::chat::ChatRequest;
-use super::texts::texts;
+use super::texts::{Text, texts};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -97,7 +98,8 @@ impl Inbound {
         let found = texts(&request.body)
             .map_err(|error| Error::Invalid { param: None, message: format!("the request body: {error}") })?;
         for text in found {
-            if !request.doubt.is_empty() && is_media(&text.text) {
+            if is_media(&text) {
+                prompt.doubt.push(Doubt::UnreadFile);
                 continue;
             }
             let role = role_of(&text.path, request);
@@ -115,10 +117,18 @@ fn is_yes(value: &HeaderValue) -> bool {
     ["1", "true", "yes"].iter().any(|yes| value.as_bytes().eq_ignore_ascii_case(yes.as_bytes()))
 }
 
-/// Binary content in a data URL: nobody here can read it, and the request is in doubt already.
-fn is_media(text: &str) -> bool {
-    let head = text.get(..text.len().min(64)).unwrap_or_default();
-    (head.starts_with("data:image/") || head.starts_with("data:audio/")) && head.contains(";base64,")
+/// Characters from which on an unbroken run of base64 is taken for a file: nobody here can read it.
+const BLOB_CHARS_MIN: usize = 2_048;
+
+/// Binary content, bare or in a data URL: not scanned, but doubt. Anything that is not wholly base64 is text.
+fn is_media(text: &Text<'_>) -> bool {
+    let value = text.text.split_once(": ").map_or(&*text.text, |(_, value)| value);
+    let (in_url, blob) = match value.split_once(";base64,") {
+        Some((head, blob)) if head.starts_with("data:") && head.len() < 128 => (true, blob),
+        _ => (false, value),
+    };
+    let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
+    (in_url || blob.len() >= BLOB_CHARS_MIN) && blob.as_bytes().iter().all(base64)
 }
 
 /// The role of the message that a path (`messages[3].content[0].text`) lies in. Only what is said counts as the

@@ -21,6 +21,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::body::ResponseBody;
 use crate::config::Server;
@@ -46,6 +48,7 @@ pub async fn accept<P: Plane>(
     stop: impl Future<Output = ()>,
 ) {
     let graceful = GracefulShutdown::new();
+    let (connections, cut_off) = (TaskTracker::new(), CancellationToken::new());
     let places = Arc::new(Semaphore::new(server.connections_max));
     tokio::pin!(stop);
     loop {
@@ -64,9 +67,12 @@ pub async fn accept<P: Plane>(
         };
         let _ = socket.set_nodelay(true);
         let connection = serve_connection(socket, tls.clone(), &server, plane.clone(), graceful.watcher());
-        #[expect(clippy::disallowed_methods, reason = "connections are tracked by the graceful watcher")]
-        tokio::spawn(async move {
-            connection.await;
+        let cut_off = cut_off.clone();
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                () = cut_off.cancelled() => {}
+            }
             drop(place);
         });
     }
@@ -74,6 +80,10 @@ pub async fn accept<P: Plane>(
     if tokio::time::timeout(server.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish in time and are cut off");
     }
+    // Whatever still runs is dropped here, and so settles before the ledger stops.
+    cut_off.cancel();
+    connections.close();
+    connections.wait().await;
 }
 
 fn serve_connection<P: Plane>(
@@ -89,9 +99,18 @@ fn serve_connection<P: Plane>(
         .timer(TokioTimer::new())
         .header_read_timeout(server.header_timeout)
         .max_buf_size(128 << 10);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
     let handshake_timeout = server.header_timeout;
     async move {
+        // The protocol is told from the first bytes, and hyper waits for those without a limit.
+        if !matches!(tokio::time::timeout(handshake_timeout, socket.peek(&mut [0])).await, Ok(Ok(1..))) {
+            return;
+        }
         let service = service_fn(move |request| {
             let plane = plane.clone();
             async move { Ok::<_, Infallible>(plane.answer(request).await) }
@@ -129,24 +148,7 @@ impl Plane for DataPlane {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         let gateway = self.0.clone();
         let id: Arc<str> = format!("req_{}", uuid::Uuid::now_v7().simple()).into();
-        let _flight = InFlight::new(gateway.clone());
         dispatch(&gateway, request, &id).await
-    }
-}
-
-/// Counts a request while its handler runs, also when the client leaves.
-struct InFlight(Arc<Gateway>);
-
-impl InFlight {
-    fn new(gateway: Arc<Gateway>) -> Self {
-        gateway.metrics.in_flight.inc();
-        Self(gateway)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight.dec();
     }
 }
 
@@ -179,7 +181,14 @@ async fn dispatch(
     let outcome = match path.as_str() {
         "/v1/feedback" => models::feedback(gateway, request).await,
         "/v1/models" => models::list(gateway, request.headers()).await,
-        one => models::one(gateway, request.headers(), one.trim_start_matches("/v1/models/")).await,
+        one => {
+            models::one(
+                gateway,
+                request.headers(),
+                &one.trim_start_matches("/v1/models/").replace("%2F", "/").replace("%2f", "/"),
+            )
+            .await
+        }
     };
     outcome.unwrap_or_else(|error| respond::error_response(&error, id))
 }

@@ -96,6 +96,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
         },
         Error::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, "server_error", Some("deadline_exceeded")),
         Error::Gate(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("clearance_gate")),
+        Error::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("classification")),
         Error::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("draining")),
     }
 }

@@ -21,6 +21,10 @@ pub struct Text<'a> {
 
 /// Nesting beyond which a body is refused.
 pub const DEPTH_MAX: usize = 64;
+/// Texts beyond which a body is refused: each is classified, so their number bounds the work.
+pub const TEXTS_MAX: usize = 20_000;
+/// Characters of a key that a path repeats; the whole key is a text of its own.
+const PATH_KEY_CHARS_MAX: usize = 64;
 
 /// Numbers from this size on are scanned: shorter ones identify nobody.
 const NUMBER_MIN: u64 = 1_000_000;
@@ -136,7 +140,7 @@ const PROTOCOL_KEYS: &[&str] = &[
 /// # Errors
 /// What `serde_json` says about a document that is not JSON, or that is nested too deeply.
 pub fn texts(body: &[u8]) -> Result<Vec<Text<'_>>, serde_json::Error> {
-    let mut walk = Walk { path: String::new(), depth: 0, texts: Vec::with_capacity(16) };
+    let mut walk = Walk { path: String::new(), depth: 0, key: None, texts: Vec::with_capacity(16) };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     Node { walk: &mut walk }.deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -146,14 +150,31 @@ pub fn texts(body: &[u8]) -> Result<Vec<Text<'_>>, serde_json::Error> {
 struct Walk<'a> {
     path: String,
     depth: usize,
+    /// The key that the value at hand stands under, unless it is the protocol's; and whether a text has it in front.
+    key: Option<(Cow<'a, str>, bool)>,
     texts: Vec<Text<'a>>,
 }
 
 impl<'a> Walk<'a> {
-    fn push(&mut self, text: Cow<'a, str>) {
-        if !PROTOCOL_WORDS.contains(&&*text) {
-            self.texts.push(Text { path: self.path.clone(), text });
+    /// Adds a value, with its key in front where that may say what it is (`ssn: 078051120`).
+    fn push<E: serde::de::Error>(&mut self, text: Cow<'a, str>) -> Result<(), E> {
+        match &mut self.key {
+            Some((key, used)) => {
+                *used = true;
+                let text = format!("{key}: {text}");
+                self.add(Cow::Owned(text))
+            }
+            None if PROTOCOL_WORDS.contains(&&*text) => Ok(()),
+            None => self.add(text),
         }
+    }
+
+    fn add<E: serde::de::Error>(&mut self, text: Cow<'a, str>) -> Result<(), E> {
+        if self.texts.len() >= TEXTS_MAX {
+            return Err(E::custom(format!("has more than {TEXTS_MAX} texts")));
+        }
+        self.texts.push(Text { path: self.path.clone(), text });
+        Ok(())
     }
 }
 
@@ -199,18 +220,16 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
     }
 
     fn visit_borrowed_str<E: serde::de::Error>(self, text: &'a str) -> Result<(), E> {
-        self.walk.push(Cow::Borrowed(text));
-        Ok(())
+        self.walk.push(Cow::Borrowed(text))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        self.walk.push(Cow::Owned(text.to_owned()));
-        Ok(())
+        self.walk.push(Cow::Owned(text.to_owned()))
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
-        if number >= NUMBER_MIN {
-            self.walk.push(Cow::Owned(number.to_string()));
+        if number >= NUMBER_MIN || self.walk.key.is_some() {
+            return self.walk.push(Cow::Owned(number.to_string()));
         }
         Ok(())
     }
@@ -222,7 +241,7 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
         #[expect(clippy::cast_precision_loss, reason = "a bound")]
         if number.abs() >= NUMBER_MIN as f64 {
-            self.walk.push(Cow::Owned(format!("{:.0}", number.abs())));
+            return self.walk.push(Cow::Owned(format!("{:.0}", number.abs())));
         }
         Ok(())
     }
@@ -261,17 +280,21 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
         if self.walk.depth > DEPTH_MAX {
             return Err(A::Error::custom("nested too deeply"));
         }
+        let outer = self.walk.key.take();
         while let Some(Key(key)) = entries.next_key::<Key<'a>>()? {
             if length > 0 {
                 self.walk.path.push('.');
             }
-            self.walk.path.push_str(&key);
-            if !PROTOCOL_KEYS.contains(&&*key) {
-                self.walk.push(key);
-            }
+            self.walk.path.extend(key.chars().take(PATH_KEY_CHARS_MAX));
+            self.walk.key = (!PROTOCOL_KEYS.contains(&&*key)).then_some((key, false));
             entries.next_value_seed(Node { walk: self.walk })?;
+            // A key that no value has in front is a text still.
+            if let Some((key, false)) = self.walk.key.take() {
+                self.walk.add(key)?;
+            }
             self.walk.path.truncate(length);
         }
+        self.walk.key = outer;
         self.walk.depth -= 1;
         Ok(())
     }
@@ -291,12 +314,10 @@ mod tests {
             "metadata":{"ssn":"x","n":4111111111111111,"f":-4.111111111111111e15,"s":5},"role":"odd"}"#;
         let expected = [
             ("messages[0].content", "abc"),
-            ("metadata.ssn", "ssn"),
-            ("metadata.ssn", "x"),
+            ("metadata.ssn", "ssn: x"),
             ("metadata.n", "4111111111111111"),
-            ("metadata.f", "f"),
-            ("metadata.f", "4111111111111111"),
-            ("metadata.s", "s"),
+            ("metadata.f", "f: 4111111111111111"),
+            ("metadata.s", "s: 5"),
             ("role", "odd"),
         ];
         let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
@@ -307,6 +328,14 @@ mod tests {
     fn both_values_of_a_duplicate_key_are_seen() {
         let seen = pairs(r#"{"x":{"content":"one","content":"two"}}"#);
         assert_eq!(seen.iter().filter(|(path, _)| path == "x.content").count(), 2);
+    }
+
+    #[test]
+    fn a_body_of_countless_texts_is_refused_and_long_keys_are_not_repeated() {
+        let body = format!("[{}\"a b\"]", "\"a b\",".repeat(TEXTS_MAX));
+        assert!(texts(body.as_bytes()).is_err());
+        let body = format!(r#"{{"{}":["x y","z w"]}}"#, "k".repeat(10_000));
+        assert!(pairs(&body).iter().all(|(path, _)| path.len() < 100));
     }
 
     #[test]

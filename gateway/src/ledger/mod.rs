@@ -2,9 +2,9 @@
 //!
 //! [`Ledger`] is a handle to one writer thread behind a bounded channel. Rows are written in batches, one
 //! transaction each, so that accounting costs microseconds a request. A row that opens a reservation for a
-//! team with a hard budget is waited for ([`Ledger::open_now`]): such a request does not run unaccounted. Any
-//! other row that finds the channel full or the disk broken is kept in memory, counted, and makes the ledger
-//! unhealthy until it is on disk.
+//! team with a hard budget is waited for ([`Ledger::open_now`]): such a request does not run unaccounted. While
+//! the disk refuses rows they are kept in memory and the ledger is unhealthy; only when more wait than the
+//! channel holds is a row dropped, which is counted, logged and an alarm in the metrics.
 
 mod budget;
 mod report;
@@ -276,6 +276,7 @@ mod tests {
             team: team.into(),
             reserved: Money::from_nanos(reserved),
             cost: cost.map(Money::from_nanos),
+            price_source: String::from("catalogue"),
             ..Row::new(id.into(), 1_000)
         }
     }
@@ -303,10 +304,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.db");
         let mut store = Store::open(&path).unwrap();
-        store.write(&[(row("x", "a", 700, None), false), (row("y", "a", 700, Some(3)), true)]).unwrap();
+        let unpriced = Row { price_source: String::new(), ..row("z", "b", 0, None) };
+        store
+            .write(&[
+                (row("x", "a", 700, None), false),
+                (row("y", "a", 700, Some(3)), true),
+                (unpriced, false),
+            ])
+            .unwrap();
         drop(store);
         Ledger::open(&path).unwrap().stop(Duration::from_secs(10));
         assert_eq!(spent(&path, "a"), 703);
+        let report = Store::open(&path).unwrap().report(Grouping::Team, 0, i64::MAX).unwrap();
+        assert_eq!(report.total.requests, 3, "what has no price is not settled as free of charge");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The ledger's SQLite file: schema, writes, queries.
 //!
-//! A request that can cost money has an *open* row before its bytes leave, holding the reservation, and a
-//! *settled* one after. A row that is still open at start-up was running when the process died; it is settled
-//! as `lost` at its reservation, so that the sum never falls short of what an upstream may bill.
+//! A request that can cost money has an *open* row, holding the reservation, and then a *settled* one. For a team
+//! with a budget the open row is committed before a byte leaves; for others it is within the writer's next
+//! batch (20 ms). A row that is still open at start-up was running when the process died; it is settled as `lost`
+//! at its reservation, or unpriced. The file is in WAL mode with `synchronous = NORMAL`: it survives a crash of the
+//! process whole, and a power cut but for the last moments.
 
 use std::path::Path;
 
@@ -142,8 +144,8 @@ impl Store {
     pub fn recover(&self) -> Result<usize, LedgerError> {
         self.connection
             .execute(
-                "UPDATE requests SET state = 'settled', outcome = 'lost', cost_nanos = reserved_nanos, \
-                 usage_source = 'estimated', error = 'process_died' WHERE state = 'open'",
+                "UPDATE requests SET state = 'settled', outcome = 'lost', \
+                 cost_nanos = CASE price_source WHEN '' THEN NULL ELSE reserved_nanos END, usage_source = 'estimated', error = 'process_died' WHERE state = 'open'",
                 [],
             )
             .map_err(|source| self.fail(source))

@@ -130,7 +130,9 @@ impl UpstreamClient {
             upstream: self.config.name.clone(),
             model: model.into(),
             clearance: self.config.clearance,
-            capabilities: listed.map_or(Capabilities::ALL, |m| m.capabilities),
+            // Of a model that is not listed nothing is known, so nothing is held against it.
+            capabilities: listed
+                .map_or(Capabilities { context_tokens: u32::MAX, ..Capabilities::ALL }, |m| m.capabilities),
             price: listed.and_then(|m| m.price).or_else(|| prices.price(model)),
             strength: listed.map_or(1.0, |m| m.strength),
             availability: Availability::Ready,

@@ -110,7 +110,7 @@ impl ComplexityModel {
 fn turns_newest_first<'p>(prompt: &'p Prompt<'_>) -> Vec<Cow<'p, str>> {
     let has_user = prompt.segments.iter().any(|segment| segment.role == Role::User);
     let speaks = |segment: &&Segment<'_>| !has_user || segment.role == Role::User;
-    let mut turns: Vec<Cow<'p, str>> = Vec::new();
+    let mut turns: Vec<Vec<&'p str>> = Vec::new();
     let mut open = false;
     for segment in prompt.segments.iter().rev() {
         if !speaks(&segment) {
@@ -121,10 +121,14 @@ fn turns_newest_first<'p>(prompt: &'p Prompt<'_>) -> Vec<Cow<'p, str>> {
             continue;
         }
         match turns.last_mut() {
-            Some(turn) if open => *turn = Cow::Owned(format!("{}\n{turn}", segment.text)),
-            _ => turns.push(Cow::Borrowed(&segment.text)),
+            Some(parts) if open => parts.push(&segment.text),
+            _ => turns.push(vec![&segment.text]),
         }
         open = true;
     }
-    turns
+    let joined = |mut parts: Vec<&'p str>| {
+        parts.reverse();
+        if let [one] = parts[..] { Cow::Borrowed(one) } else { Cow::Owned(parts.join("\n")) }
+    };
+    turns.into_iter().map(joined).collect()
 }
