@@ -262,7 +262,8 @@ pub fn start(config: &Telemetry) -> Result<Guard, String> {
         .and_then(|text| EnvFilter::try_new(text).ok())
         .or_else(|| EnvFilter::try_new(&config.log).ok())
         .unwrap_or_else(|| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let log = if config.json {
         log.json().with_current_span(false).with_span_list(false).boxed()
     } else {

@@ -6,8 +6,9 @@
 //! is no boolean is a fault of the policy and not of a request.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use cel::{Context, Program, Value};
+use cel::{Context, Env, Program, Value};
 
 use crate::decision::{CallerFacts, RequestFacts, Situation, Wants};
 use crate::profile::{Profile, Sensitivity, Task};
@@ -35,10 +36,11 @@ pub const FIELDS: &[&str] = &[
 ];
 
 /// A compiled condition.
-#[derive(Debug)]
 pub struct Condition {
     program: Program,
     uses: [bool; 3],
+    /// Shared, because building the standard library's functions costs more than running a condition.
+    env: Arc<Env>,
 }
 
 /// What is wrong with a condition.
@@ -58,13 +60,21 @@ pub enum ConditionError {
     NotBoolean(String),
 }
 
+impl std::fmt::Debug for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Condition").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
 impl Condition {
     /// Compiles and tries a condition.
     ///
     /// # Errors
     /// [`ConditionError`], naming what is wrong.
     pub fn compile(source: &str) -> Result<Self, ConditionError> {
-        let program = Program::compile(source)
+        let env = Arc::new(Env::stdlib());
+        let program = env
+            .compile(source)
             .map_err(|error| ConditionError::Syntax(error.to_string().trim().replace('\n', " ")))?;
         let mut uses = [false; 3];
         for name in program.references().variables() {
@@ -73,7 +83,7 @@ impl Condition {
                 None => return Err(ConditionError::UnknownVariable(name.to_owned())),
             }
         }
-        let condition = Self { program, uses };
+        let condition = Self { program, uses, env };
         let request = RequestFacts { output_tokens_max: Some(100), ..RequestFacts::default() };
         let caller = CallerFacts { tier: String::from("standard"), ..CallerFacts::default() };
         condition
@@ -86,7 +96,7 @@ impl Condition {
     /// # Errors
     /// [`ConditionError::Evaluation`] and [`ConditionError::NotBoolean`].
     pub fn holds(&self, profile: &Profile, situation: &Situation<'_>) -> Result<bool, ConditionError> {
-        let mut context = Context::default();
+        let mut context = Context::with_env(self.env.clone());
         let [profile_used, request_used, caller_used] = self.uses;
         if profile_used {
             context.add_variable_from_value("profile", profile_value(profile));

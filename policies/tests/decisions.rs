@@ -84,21 +84,13 @@ fn presets_decide_as_their_comments_say() {
         ("balanced", with(profile(0.1), &[CreditCard]), &tools, "refused: policy"),
         ("cost-saver", profile(0.5), &any, "local/slm"),
         ("cost-saver", profile(0.6), &any, "onprem/medium"),
-        ("strict-privacy", profile(0.9), &any, "refused: cloud"),
+        ("strict-privacy", profile(0.95), &any, "cloud/frontier"),
         ("strict-privacy", with(profile(0.9), &[Person]), &any, "onprem/medium"),
         ("observe", profile(0.1), &any, "cloud/cheap"),
         ("observe", with(profile(0.1), &[CreditCard]), &any, "cloud/cheap"),
     ];
     for (policy, profile, request, expected) in cases {
-        let mut targets = portfolio();
-        if *policy == "strict-privacy" && profile.sensitivity.findings.is_empty() {
-            // Nothing sensitive: the cap is `public`, and public data may go to the cloud.
-            let decision = decide(policy, profile, request, &targets);
-            assert_eq!(served(&decision), "cloud/frontier");
-            targets.truncate(1);
-            assert_eq!(served(&decide(policy, profile, request, &targets)), "local/slm");
-            continue;
-        }
+        let targets = portfolio();
         let decision = decide(policy, profile, request, &targets);
         assert_eq!(served(&decision), *expected, "{policy}: {}", decision.reason.text);
     }

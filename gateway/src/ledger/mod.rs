@@ -14,7 +14,7 @@ mod store;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -28,8 +28,8 @@ pub use store::{Key, LedgerError, Store};
 const QUEUE_MAX: usize = 65_536;
 /// Rows of one transaction at most.
 const BATCH_MAX: usize = 1_024;
-/// How long the writer collects rows before it commits a batch that nobody waits for.
-const BATCH_WAIT: Duration = Duration::from_millis(20);
+/// How long the writer collects rows before it commits a batch.
+const BATCH_WAIT: Duration = Duration::from_millis(5);
 /// How long the writer waits before it tries again after a failure.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -187,43 +187,51 @@ impl Writer {
             for query in queries.drain(..) {
                 query(&mut self.store);
             }
-            if written.is_err() && !stopping {
-                std::thread::sleep(RETRY_WAIT);
-            }
         }
         self.health.stopped.store(true, Ordering::Release);
     }
 
     /// Gathers a batch; true when the writer is to stop after it.
+    ///
+    /// After the first row of a batch the writer sleeps instead of waiting, so that the senders of the next ones
+    /// need not wake it: waking a thread costs more than writing a row.
     fn collect(&mut self, waiting: &mut Vec<Answer>, queries: &mut Vec<Query>) -> bool {
-        let mut deadline = None;
+        let first = if self.pending.is_empty() {
+            self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            // Rows that the disk refused are tried again, also when nothing new arrives.
+            self.receiver.recv_timeout(RETRY_WAIT)
+        };
+        let mut command = match first {
+            Ok(command) => command,
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => return true,
+        };
+        let mut slept = false;
         loop {
-            let command = match deadline {
-                None if self.pending.is_empty() => {
-                    self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-                }
-                None => self.receiver.recv_timeout(BATCH_WAIT),
-                Some(at) => {
-                    self.receiver.recv_timeout(Instant::saturating_duration_since(&at, Instant::now()))
-                }
-            };
             match command {
-                Ok(Command::Write { row, settled, answer }) => {
+                Command::Write { row, settled, answer } => {
+                    slept |= answer.is_some();
                     self.push(*row, settled);
-                    let urgent = answer.is_some();
                     waiting.extend(answer);
-                    if urgent || self.pending.len() >= BATCH_MAX {
-                        return false;
-                    }
-                    deadline.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
                 }
-                Ok(Command::Query(query)) => {
+                Command::Query(query) => {
                     queries.push(query);
                     return false;
                 }
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
-                Err(RecvTimeoutError::Timeout) => return false,
+                Command::Stop => return true,
             }
+            if self.pending.len() >= BATCH_MAX {
+                return false;
+            }
+            if !std::mem::replace(&mut slept, true) {
+                std::thread::sleep(BATCH_WAIT);
+            }
+            command = match self.receiver.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            };
         }
     }
 

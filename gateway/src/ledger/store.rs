@@ -2,7 +2,7 @@
 //!
 //! A request that can cost money has an *open* row, holding the reservation, and then a *settled* one. For a team
 //! with a budget the open row is committed before a byte leaves; for others it is within the writer's next
-//! batch (20 ms). A row that is still open at start-up was running when the process died; it is settled as `lost`
+//! batch (5 ms). A row that is still open at start-up was running when the process died; it is settled as `lost`
 //! at its reservation, or unpriced. The file is in WAL mode with `synchronous = NORMAL`: it survives a crash of the
 //! process whole, and a power cut but for the last moments.
 

@@ -180,6 +180,7 @@ async fn one(
     };
     put("content-type", "application/json");
     put("x-sluicegate-team", &play.team);
+    put("x-sluicegate-usage", "1");
     if let Some(session) = &play.session {
         put("x-session-id", session);
     }
@@ -197,6 +198,7 @@ async fn one(
     );
     let body = response.into_body().collect().await.map_err(|error| CliError::fault(&error))?.to_bytes();
     let seconds = started.elapsed().as_secs_f64();
+    let cost = streamed_cost(&body).unwrap_or(cost);
     Ok(format!(
         "{:<12} {route:<15} {label:<13} {seconds:>6.1} {cost:>11}  {}\n   {:>58}  because {reason}\n   {:>58}  answer  {}",
         play.team,
@@ -209,6 +211,14 @@ async fn one(
 
 fn refused<B>(response: &Response<B>) -> String {
     format!("refused {}", response.status().as_u16())
+}
+
+/// The cost that a stream tells in its last chunk.
+fn streamed_cost(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let chunks = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let mut told = chunks.filter_map(|data| serde_json::from_str::<serde_json::Value>(data).ok());
+    told.find_map(|chunk| chunk["sluicegate"]["cost_usd"].as_str().map(str::to_owned))
 }
 
 /// The beginning of an answer, plain or streamed, in one line.
