@@ -44,7 +44,14 @@ impl LocalModel {
     /// The target, as available as it is now.
     #[must_use]
     pub fn target(&self) -> Arc<Target> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        match &state.0 {
+            State::Ready(runtime) if !runtime.is_healthy() => {
+                let availability = Availability::Unavailable("the local model's worker has stopped".into());
+                Arc::new(Target { availability, ..(*state.1).clone() })
+            }
+            _ => state.1.clone(),
+        }
     }
 
     /// The loaded model.
@@ -71,16 +78,25 @@ impl LocalModel {
 
     /// Takes the model for usable without loading it, for explaining what a gateway would do.
     pub fn assume_installed(&self) {
-        let target = target(&self.config, &State::Installed);
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = (State::Installed, target);
+        self.put(State::Installed);
     }
 
-    /// Sets the outcome of loading.
+    /// Takes the model for missing, with a reason that may be shown.
+    pub fn set_missing(&self, why: &str) {
+        self.put(State::Failed(why.into()));
+    }
+
+    /// Sets the outcome of loading. Why it failed is for the operator's log: it names paths and commands, which are
+    /// not every caller's business.
     pub fn set(&self, loaded: Result<Runtime, String>) {
         let state = match loaded {
             Ok(runtime) => State::Ready(runtime),
-            Err(why) => State::Failed(why.into()),
+            Err(_) => State::Failed("the local model cannot be used; the gateway's log says why".into()),
         };
+        self.put(state);
+    }
+
+    fn put(&self, state: State) {
         let target = target(&self.config, &state);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = (state, target);
     }
@@ -148,7 +164,22 @@ pub fn load(config: &Config, local: &Local) -> Result<Runtime, String> {
     settings.max_output_tokens = local.context_tokens;
     // One tenant must not learn from timing what another one's prompt began with.
     settings.prefix_reuse = false;
-    Runtime::load(&library, settings).map_err(explain)
+    let runtime = Runtime::load(&library, settings).map_err(explain)?;
+    if !runtime.info().has_chat_template {
+        runtime.shutdown();
+        return Err(format!("{} has no chat template, so it cannot answer conversations", local.model));
+    }
+    Ok(runtime)
+}
+
+/// Stops a model's thread when a command ends, however it ends: the process must not exit under a running step.
+#[derive(Debug)]
+pub struct StopOnDrop(pub Runtime);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
 }
 
 /// An error with its sources, in one line.

@@ -184,7 +184,7 @@ impl Account {
         if tally.busy_core_seconds > 0.0 {
             let joules = tally.busy_core_seconds * self.gateway.watts_per_core();
             row.energy_joules = Some(row.energy_joules.unwrap_or(0.0) + joules);
-            row.energy_method = "modelled: busy cores x configured watts";
+            row.energy_method = "modelled: seconds from queueing to the end x threads x configured watts";
         }
     }
 

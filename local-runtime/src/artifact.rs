@@ -212,8 +212,14 @@ impl Store {
             let _ = std::fs::remove_dir_all(&temporary);
             return Err(error);
         }
-        remove_if_present(&path)?;
+        // The old one is moved aside, not deleted first, so that a model is missing only between two renames.
+        let old = self.root.join("models").join(format!(".{name}.old"));
+        remove_if_present(&old)?;
+        if path.exists() {
+            std::fs::rename(&path, &old).map_err(Error::io("rename", &path))?;
+        }
         std::fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
+        let _ = std::fs::remove_dir_all(&old);
         let reason = "it was converted but does not load back".to_owned();
         ModelDir::open(&path).ok_or(Error::CorruptModel { path, reason })
     }
@@ -229,7 +235,10 @@ impl Store {
             .write(true)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        file.lock().map_err(Error::io("lock", path))?;
+        if file.try_lock().is_err() {
+            tracing::info!(what = name, "another process is obtaining this: waiting for it");
+            file.lock().map_err(Error::io("lock", path))?;
+        }
         Ok(file)
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn run(options: &Options) -> Outcome {
         return Err(CliError::Fault(String::from("no local model is configured (local.enabled is false)")));
     };
     let model = local::load(&config, settings).map_err(CliError::Fault)?;
+    let _stop = local::StopOnDrop(model.clone());
     let mut messages = Vec::new();
     messages.extend(options.system.clone().map(|text| ChatMessage::new(Role::System, text)));
     messages.push(ChatMessage::new(Role::User, options.prompt.clone()));

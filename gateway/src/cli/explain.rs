@@ -91,7 +91,7 @@ fn assumed_portfolio(config: &Config) -> Result<Portfolio, CliError> {
             model.assume_installed();
         } else {
             let name = &model.config().model;
-            model.set(Err(format!("{name} is not installed: sluicegate models pull {name}")));
+            model.set_missing(&format!("{name} is not installed: sluicegate models pull {name}"));
         }
     }
     Ok(portfolio)

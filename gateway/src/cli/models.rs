@@ -27,7 +27,8 @@ pub(super) enum Command {
         #[arg(default_value = DEFAULT_MODEL)]
         name: String,
     },
-    /// Convert a GGUF file (from Ollama or LM Studio, say) into an installed model.
+    /// Convert a GGUF file (from Ollama or LM Studio, say) of the Llama 3, Qwen 2 or Qwen 3 family into an installed
+    /// model; others are refused with the reason.
     Convert {
         #[command(flatten)]
         common: Common,
@@ -70,9 +71,7 @@ pub(super) fn run(command: &Command) -> Outcome {
             let config = common.load(Overrides::default())?;
             let name = match name {
                 Some(name) => name.clone(),
-                None => {
-                    file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default()
-                }
+                None => default_name(file),
             };
             let model =
                 local::store(&config).convert(file, &name, &ProgressBars::default()).map_err(fault)?;
@@ -82,6 +81,13 @@ pub(super) fn run(command: &Command) -> Outcome {
         }
         Command::Bench { common, model } => measure(common, model),
     }
+}
+
+/// A model's name from its file's: lower case, with `-` for what a name cannot have.
+fn default_name(file: &std::path::Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    stem.chars().map(plain).collect::<String>().trim_matches(['-', '.']).to_owned()
 }
 
 fn list(common: &Common) -> Outcome {
@@ -125,6 +131,7 @@ fn measure(common: &Common, model: &str) -> Outcome {
     let started = std::time::Instant::now();
     let runtime = local::load(&config, settings).map_err(CliError::Fault)?;
     let loaded = started.elapsed();
+    let _stop = local::StopOnDrop(runtime.clone());
     let report = bench(&runtime).map_err(|error| CliError::fault(&error))?;
     print(format_args!("model                {}", runtime.info().name))?;
     print(format_args!("load                 {:.1} s", loaded.as_secs_f64()))?;

@@ -102,7 +102,9 @@ fn load_model(gateway: Arc<Gateway>) {
     say(&format!("local model: {} (obtained at first start; this may take a few minutes)", settings.model));
     let started = std::time::Instant::now();
     let work = move || {
-        let loaded = local::load(&gateway.config, &settings);
+        let attempt = std::panic::AssertUnwindSafe(|| local::load(&gateway.config, &settings));
+        let loaded = std::panic::catch_unwind(attempt)
+            .unwrap_or_else(|_| Err(String::from("loading it failed with a bug of ours")));
         match &loaded {
             Ok(runtime) => {
                 let info = runtime.info();

@@ -119,7 +119,7 @@ pub(super) struct RawLocal {
     /// A name from `sluicegate models list`, or a directory with a converted model. Default
     /// `qwen2.5-coder-1.5b-instruct`.
     pub model: String,
-    /// Threads of the model. Default: all physical cores.
+    /// Threads of the model, 1 to 256. Default: the machine's cores as the system counts them, at most 16.
     pub threads: Option<usize>,
     /// Let the model's threads spin between operators: faster on a calm machine, slower on a busy one. Default true.
     pub spinning: bool,
@@ -187,7 +187,8 @@ pub(super) struct RawTelemetry {
 pub(super) struct RawTeam {
     /// Name.
     pub name: String,
-    /// Dollars a calendar month (UTC). A request whose worst case does not fit is refused. Default: no limit.
+    /// Dollars a calendar month (UTC). A request whose estimated worst case does not fit is answered at no cost or
+    /// refused. The estimate takes the request's own output limit, or 4096 tokens without one. Default: no limit.
     pub monthly_budget_usd: Option<f64>,
     /// Tier that rules can read as `caller.tier`. Default `standard`.
     pub tier: Option<String>,

@@ -173,13 +173,14 @@ impl Check<'_> {
     }
 
     fn local(&mut self, raw: RawLocal, overrides: &Overrides) -> Option<Local> {
-        for (key, value) in [
-            ("local.max_output_tokens", u64::from(raw.max_output_tokens)),
-            ("local.context_tokens", u64::from(raw.context_tokens)),
-            ("local.threads", raw.threads.map_or(1, |n| n as u64)),
+        for (key, value, low, high) in [
+            ("local.max_output_tokens", u64::from(raw.max_output_tokens), 1, u64::from(u32::MAX)),
+            ("local.context_tokens", u64::from(raw.context_tokens), 16, u64::from(u32::MAX)),
+            ("local.threads", raw.threads.map_or(1, |n| n as u64), 1, 256),
+            ("local.max_queue", raw.max_queue as u64, 0, 4096),
         ] {
-            if value == 0 {
-                self.fault(key, "must be at least 1");
+            if !(low..=high).contains(&value) {
+                self.fault(key, format!("must be from {low} to {high}"));
             }
         }
         if !raw.watts_per_core.is_finite() || raw.watts_per_core < 0.0 {

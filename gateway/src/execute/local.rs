@@ -172,6 +172,7 @@ fn usage_object(usage: &Usage) -> Value {
 fn finish_word(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Length => "length",
+        // Cancelled ends in an error before this word is asked for.
         FinishReason::Stop | FinishReason::Cancelled => "stop",
     }
 }
@@ -199,6 +200,9 @@ async fn whole(mut tokens: TokenStream, shape: Shape, mut count: Count) -> Resul
                     logprobs.push(token_logprob(&token));
                 }
                 text.push_str(&token.text);
+            }
+            TokenEvent::Done(finish) if finish.reason == FinishReason::Cancelled => {
+                return Err(Error::Draining);
             }
             TokenEvent::Done(finish) => {
                 reason = finish.reason;
@@ -286,6 +290,9 @@ impl LocalStream {
                     let logprobs = json!({"content": [token_logprob(&token)], "refusal": null});
                     let chunk = self.shape.chunk(&json!({"content": token.text}), None, logprobs);
                     return Poll::Ready(Ok(Item::Event(chunk)));
+                }
+                Some(Ok(TokenEvent::Done(finish))) if finish.reason == FinishReason::Cancelled => {
+                    return Poll::Ready(Err(Error::Draining));
                 }
                 Some(Ok(TokenEvent::Done(finish))) => {
                     let word = finish_word(finish.reason);

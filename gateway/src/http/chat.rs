@@ -71,6 +71,8 @@ pub struct Message {
     pub role: Role,
     /// All its text.
     pub text: String,
+    /// Tool calls that it made, in words.
+    pub calls: String,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,8 @@ struct RawMessage<'a> {
     role: Option<&'a RawValue>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_calls: Option<&'a RawValue>,
     /// Refers to audio that the provider keeps.
     audio: Option<serde::de::IgnoredAny>,
 }
@@ -252,7 +256,12 @@ impl ChatRequest {
             Role::Tool => LocalRole::Tool,
             Role::User | Role::Other => LocalRole::User,
         };
-        self.messages.iter().map(|m| ChatMessage::new(role(m.role), m.text.clone())).collect()
+        let content = |message: &Message| match (message.text.is_empty(), message.calls.is_empty()) {
+            (_, true) => message.text.clone(),
+            (true, false) => message.calls.clone(),
+            (false, false) => format!("{}\n{}", message.text, message.calls),
+        };
+        self.messages.iter().map(|m| ChatMessage::new(role(m.role), content(m))).collect()
     }
 
     /// Are there images, audio, files or other parts that are no text?
@@ -447,7 +456,31 @@ fn message(index: usize, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<Messa
             return Err(Error::invalid(field(".content"), message));
         }
     };
-    Ok(Message { role, text })
+    let calls = match message.tool_calls {
+        Some(raw) => calls(&field(".tool_calls"), raw)?,
+        None => String::new(),
+    };
+    Ok(Message { role, text, calls })
+}
+
+/// Tool calls in words, for a model that reads only text.
+fn calls(field: &str, raw: &RawValue) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Call {
+        function: Option<Function>,
+    }
+    #[derive(Deserialize)]
+    struct Function {
+        name: Option<String>,
+        arguments: Option<String>,
+    }
+    let list: Option<Vec<Call>> = optional(field, Some(raw))?;
+    let functions = list.into_iter().flatten().filter_map(|call| call.function);
+    let words = functions.map(|function| {
+        let (name, arguments) = (function.name.unwrap_or_default(), function.arguments.unwrap_or_default());
+        format!("(called {name} with {arguments})")
+    });
+    Ok(words.collect::<Vec<_>>().join("\n"))
 }
 
 fn parts(field: &str, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<String, Error> {

@@ -57,6 +57,9 @@ fn classify(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
         Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, INVALID, Some("method_not_allowed")),
         Error::Refused { refusal, .. } => match refusal {
             Refusal::Policy => (StatusCode::FORBIDDEN, "permission_error", Some("refused_by_policy")),
+            Refusal::Incapable("context length") => {
+                (StatusCode::BAD_REQUEST, INVALID, Some("context_length_exceeded"))
+            }
             Refusal::Incapable(_) => (StatusCode::BAD_REQUEST, INVALID, Some("unsupported_by_targets")),
             Refusal::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("no_target_available"))
@@ -123,6 +126,9 @@ pub fn error_object(error: &Error) -> serde_json::Value {
         Error::Invalid { param, .. } => param.clone(),
         Error::Refused { refusal: Refusal::UnknownModel, .. } => Some(String::from("model")),
         Error::Local(local_runtime::Error::ContextExceeded { .. }) => Some(String::from("messages")),
+        Error::Refused { refusal: Refusal::Incapable("context length"), .. } => {
+            Some(String::from("messages"))
+        }
         Error::Refused { refusal: Refusal::Incapable(what), .. } => Some((*what).to_owned()),
         _ => None,
     };

