@@ -148,11 +148,11 @@ fn doubt_raises_the_label_and_says_why() {
 
 #[test]
 fn a_combination_means_more_than_its_parts() {
-    let mut patient = with(profile(0.9), &[EntityKind::Person]);
-    patient.sensitivity.topics.insert(Topic::Health, 0.9);
-    let decision = decide("balanced", &patient, &RequestFacts::default(), &portfolio());
-    assert_eq!(decision.labelled.label, Label::Restricted);
-    assert_eq!(decision.labelled.because, "PERSON and health together");
+    let mut employee = with(profile(0.9), &[EntityKind::Person]);
+    employee.sensitivity.topics.insert(Topic::Hr, 0.9);
+    let decision = decide("balanced", &employee, &RequestFacts::default(), &portfolio());
+    assert_eq!(decision.labelled.label, Label::Confidential);
+    assert_eq!(decision.labelled.because, "PERSON and hr together");
 }
 
 #[test]
