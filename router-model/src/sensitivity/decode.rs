@@ -1,4 +1,4 @@
-//! Layers that hide a value from a plain search: percent-encoding, HTML character references, `\uXXXX`, line
+//! Layers that hide a value from a plain search: percent-encoding, HTML character references, Unicode escapes, line
 //! continuations, Base64 and hexadecimal.
 //!
 //! Inline encodings become a second view of the whole text, mapped back byte for byte. A Base64 or hexadecimal
