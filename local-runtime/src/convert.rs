@@ -23,6 +23,7 @@ use serde_json::{Value as Json, json};
 
 use crate::artifact::{FORMAT_VERSION, Manifest, Progress, sha256_of};
 use crate::error::{Error, Result};
+pub(crate) use blocks::{BlockType, GROUP, Group, scale_and_minimum};
 use gguf::Gguf;
 use network::{Architecture, NetworkBuilder};
 use vocabulary::Vocabulary;

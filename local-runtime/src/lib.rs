@@ -23,6 +23,7 @@ mod convert;
 mod error;
 mod generate;
 mod onnx;
+mod operators;
 mod queue;
 mod runtime;
 mod tokenizer;

@@ -179,13 +179,12 @@ fn q8_0(block: &[u8], groups: &mut Vec<Group>) {
 }
 
 /// Six-bit scale and minimum of sub-block `j` (`get_scale_min_k4`).
-fn scale_and_minimum(packed: &[u8], j: usize) -> (f32, f32) {
-    let (scale, minimum) = if j < 4 {
+pub(crate) fn scale_and_minimum(packed: &[u8], j: usize) -> (u8, u8) {
+    if j < 4 {
         (packed[j] & 63, packed[j + 4] & 63)
     } else {
         ((packed[j + 4] & 15) | (packed[j - 4] >> 6 << 4), (packed[j + 4] >> 4) | (packed[j] >> 6 << 4))
-    };
-    (f32::from(scale), f32::from(minimum))
+    }
 }
 
 fn k_blocks(block: &[u8], high_bits: Option<&[u8]>, quants: &[u8], groups: &mut Vec<Group>) {
@@ -193,7 +192,7 @@ fn k_blocks(block: &[u8], high_bits: Option<&[u8]>, quants: &[u8], groups: &mut 
     let centre = if high_bits.is_some() { 16 } else { 8 };
     for j in 0..8 {
         let (scale, minimum) = scale_and_minimum(&block[4..16], j);
-        let (scale, minimum) = (d * scale, -d_minimum * minimum);
+        let (scale, minimum) = (d * f32::from(scale), -d_minimum * f32::from(minimum));
         let bytes = &quants[j / 2 * 32..][..32];
         for part in 0..2 {
             let raw = |i: usize| {
