@@ -163,6 +163,10 @@ pub enum Error {
         source: ort::Error,
     },
 
+    /// The network's prediction has no finite number in it.
+    #[error("the model predicted nothing but infinities or no numbers; its weights are corrupt: install it anew")]
+    NothingFinite,
+
     /// The tokenizer failed.
     #[error("the tokenizer could not {action}: {reason}")]
     Tokenizer {
@@ -254,6 +258,7 @@ impl Error {
             Self::Unsupported { .. } => "unsupported",
             Self::CorruptModel { .. } => "corrupt_model",
             Self::Onnx { .. } => "onnx",
+            Self::NothingFinite => "nothing_finite",
             Self::Tokenizer { .. } => "tokenizer",
             Self::Template { .. } => "template",
             Self::InvalidRequest { .. } => "invalid_request",

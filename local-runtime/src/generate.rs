@@ -6,6 +6,7 @@
 
 pub(crate) mod emit;
 pub(crate) mod sampling;
+pub(crate) mod sequence;
 mod stream;
 
 use std::time::Duration;

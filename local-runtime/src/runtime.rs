@@ -10,6 +10,7 @@ use crate::artifact::ModelDir;
 use crate::backend::Backend;
 use crate::config::{DEFAULT_CONTEXT_TOKENS, RuntimeConfig};
 use crate::error::{Error, Result};
+use crate::generate::sequence::Vocabulary;
 use crate::generate::{ChatMessage, GenerateRequest, TokenStream, channel};
 use crate::onnx::{GenaiConfig, OnnxBackend};
 use crate::queue::{Job, Queue};
@@ -101,13 +102,13 @@ impl Runtime {
             max_output_tokens: config.max_output_tokens as usize,
             prefill_chunk_tokens: config.prefill_chunk_tokens as usize,
             prefix_reuse: config.prefix_reuse,
-            eos_ids: genai.eos_ids.clone(),
         });
         let (codec, queue) = (Arc::new(codec), Arc::new(Queue::new(config.max_queue)));
         let healthy = Arc::new(AtomicBool::new(true));
+        let vocabulary = Vocabulary { codec: Arc::clone(&codec), eos_ids: genai.eos_ids.clone() };
         let worker = Worker {
             backend,
-            codec: Arc::clone(&codec),
+            vocabulary: Arc::new(vocabulary),
             limits: Arc::clone(&limits),
             queue: Arc::clone(&queue),
             healthy: Arc::clone(&healthy),

@@ -1,9 +1,10 @@
 //! The one thread that computes.
 //!
 //! Takes jobs in order and runs each to its end: prompt in chunks, then token by token, looking between steps whether
-//! the caller has left or the runtime shuts down. A panic ends the thread, not the process, and not
-//! silently: the panicking job and all that wait get [`Error::WorkerGone`], and readiness turns false. The network's
-//! state after a panic is unknown, so the thread does not go on.
+//! the caller has left or the runtime shuts down. What an answer is and when it ends is the
+//! [`Sequence`]'s business. A panic ends the thread, not the process, and not silently: the panicking job and all that
+//! wait get [`Error::WorkerGone`], and readiness turns false. The network's state after a panic is unknown, so the
+//! thread does not go on.
 
 #[cfg(test)]
 mod tests;
@@ -11,15 +12,13 @@ mod tests;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::generate::emit::TextEmitter;
-use crate::generate::sampling::{Distribution, Sampler, most_likely};
-use crate::generate::{Finish, FinishReason, GenerateRequest, Token, TokenEvent, TopToken};
+use crate::generate::GenerateRequest;
+use crate::generate::sequence::{Sequence, Step, Vocabulary};
 use crate::queue::{Job, Queue};
-use crate::tokenizer::TextCodec;
 
 /// What the worker needs besides the network.
 #[derive(Debug)]
@@ -29,13 +28,12 @@ pub(crate) struct Limits {
     pub(crate) max_output_tokens: usize,
     pub(crate) prefill_chunk_tokens: usize,
     pub(crate) prefix_reuse: bool,
-    pub(crate) eos_ids: Vec<u32>,
 }
 
 /// The thread's state.
 pub(crate) struct Worker<B> {
     pub(crate) backend: B,
-    pub(crate) codec: Arc<TextCodec>,
+    pub(crate) vocabulary: Arc<Vocabulary>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) healthy: Arc<AtomicBool>,
@@ -43,10 +41,14 @@ pub(crate) struct Worker<B> {
     pub(crate) computed: Vec<u32>,
 }
 
-/// Why a job ended without a last event.
+/// Why a sequence is no longer computed.
 enum Ended {
+    /// It said its last word itself.
+    Told,
     /// The caller left; nobody listens.
     Abandoned,
+    /// The runtime shuts down.
+    Cancelled,
     Failed(Error),
 }
 
@@ -61,15 +63,11 @@ impl<B: Backend> Worker<B> {
     pub(crate) fn run(mut self) {
         while let Some(job) = self.queue.pop() {
             let started = Instant::now();
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.serve(&job)));
+            let whole = self.serve(job);
             self.queue.done(started.elapsed());
-            match outcome {
-                Ok(()) => {}
-                Err(_) => {
-                    tracing::error!("the inference thread panicked; the local model is out of service");
-                    job.sink.send(Err(Error::WorkerGone));
-                    break;
-                }
+            if !whole {
+                tracing::error!("the inference thread panicked; the local model is out of service");
+                break;
             }
         }
         self.healthy.store(false, Ordering::Release);
@@ -78,52 +76,52 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn serve(&mut self, job: &Job) {
-        match self.generate(job) {
-            Ok(finish) => job.sink.send(Ok(TokenEvent::Done(finish))),
-            Err(Ended::Abandoned) => {}
-            Err(Ended::Failed(error)) => {
+    /// Answers one request; false if that panicked.
+    fn serve(&mut self, job: Job) -> bool {
+        let budget = self.budget(&job.request);
+        let mut sequence = Sequence::new(job, budget, Arc::clone(&self.vocabulary));
+        match catch_unwind(AssertUnwindSafe(|| self.generate(&mut sequence))) {
+            Ok(Ended::Told | Ended::Abandoned) => true,
+            Ok(Ended::Cancelled) => {
+                sequence.cancel();
+                true
+            }
+            Ok(Ended::Failed(error)) => {
                 // A step that failed may have left half a state behind.
                 self.computed.clear();
-                job.sink.send(Err(error));
+                sequence.fail(error);
+                true
+            }
+            Err(_) => {
+                sequence.fail(Error::WorkerGone);
+                false
             }
         }
     }
 
-    fn generate(&mut self, job: &Job) -> Result<Finish, Ended> {
-        let request = &job.request;
-        let budget = self.budget(request);
+    fn generate(&mut self, sequence: &mut Sequence) -> Ended {
         let mut logits = Vec::with_capacity(self.backend.vocabulary());
-        let mut answer = Answer::new(job);
-        answer.reused = self.prefill(job, budget, &mut logits)?;
-        let mut sampler = Sampler::new(request.sampling.clone());
-        let mut emitter = TextEmitter::new(request.stop.clone());
+        if let Err(ended) = self.prefill(sequence, &mut logits) {
+            return ended;
+        }
         loop {
-            let id = sampler.choose(&logits).ok_or_else(nothing_finite)?;
-            let distribution = Distribution::of(&logits).ok_or_else(nothing_finite)?;
-            if !request.ignore_eos && self.limits.eos_ids.contains(&id) {
-                return Ok(answer.finish(FinishReason::Stop, &mut emitter));
-            }
-            let bytes = self.codec.piece(id).to_vec();
-            let emitted = emitter.push(&bytes);
-            let logprob = distribution.logprob(logits[id as usize]);
-            answer.count(logprob);
-            let top = self.alternatives(request, &logits, distribution);
-            let token = Token { id, text: emitted.text, bytes, logprob, top, entropy: distribution.entropy };
-            job.sink.send(Ok(TokenEvent::Token(token)));
-            if emitted.stop.is_some() {
-                return Ok(answer.finish_at(emitted.stop));
-            }
-            if answer.tokens >= budget {
-                return Ok(answer.finish(FinishReason::Length, &mut emitter));
-            }
+            let id = match sequence.accept(&logits) {
+                Step::Next(id) => id,
+                Step::Ended => return Ended::Told,
+                Step::Failed => {
+                    self.computed.clear();
+                    return Ended::Told;
+                }
+            };
             if self.queue.is_closed() {
-                return Ok(answer.finish(FinishReason::Cancelled, &mut emitter));
+                return Ended::Cancelled;
             }
-            if job.sink.is_abandoned() {
-                return Err(Ended::Abandoned);
+            if sequence.is_abandoned() {
+                return Ended::Abandoned;
             }
-            self.backend.step(&[id], &mut logits)?;
+            if let Err(error) = self.backend.step(&[id], &mut logits) {
+                return Ended::Failed(error);
+            }
         }
     }
 
@@ -133,98 +131,27 @@ impl<B: Backend> Worker<B> {
         (request.max_tokens as usize).min(self.limits.max_output_tokens).min(room).max(1)
     }
 
-    /// Computes the prompt and returns how many of its tokens were already there.
-    fn prefill(&mut self, job: &Job, budget: usize, logits: &mut Vec<f32>) -> Result<u32, Ended> {
-        let (input, chunk) = (&job.request.input, self.limits.prefill_chunk_tokens);
+    /// Computes the prompt, but for what of it was already there.
+    fn prefill(&mut self, sequence: &mut Sequence, logits: &mut Vec<f32>) -> Result<(), Ended> {
+        let (input, chunk) = (sequence.input(), self.limits.prefill_chunk_tokens);
         let shared = input.iter().zip(&self.computed).take_while(|(a, b)| a == b).count();
         // The last token is always computed, for its logits.
         let keep = if self.limits.prefix_reuse { shared.min(input.len() - 1) / chunk * chunk } else { 0 };
-        let kept = self.backend.begin(input.len() + budget, keep)?;
+        let kept = self.backend.begin(sequence.capacity(), keep)?;
         self.computed.truncate(kept);
         for tokens in input[kept..].chunks(chunk) {
-            if job.sink.is_abandoned() || self.queue.is_closed() {
-                return Err(if job.sink.is_abandoned() {
-                    Ended::Abandoned
-                } else {
-                    Ended::Failed(Error::WorkerGone)
-                });
+            if sequence.is_abandoned() {
+                return Err(Ended::Abandoned);
+            }
+            if self.queue.is_closed() {
+                return Err(Ended::Failed(Error::WorkerGone));
             }
             self.backend.step(tokens, logits)?;
             if tokens.len() == chunk {
                 self.computed.extend_from_slice(tokens);
             }
         }
-        Ok(kept as u32)
-    }
-
-    fn alternatives(
-        &self,
-        request: &GenerateRequest,
-        logits: &[f32],
-        distribution: Distribution,
-    ) -> Vec<TopToken> {
-        let count = usize::from(request.top_logprobs.unwrap_or(0));
-        let best = most_likely(logits, count).into_iter();
-        best.map(|(id, logit)| {
-            let bytes = self.codec.piece(id).to_vec();
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            TopToken { id, text, logprob: distribution.logprob(logit), bytes }
-        })
-        .collect()
-    }
-}
-
-fn nothing_finite() -> Ended {
-    let source = ort::Error::new("no logit is finite; the model's weights are corrupt");
-    Ended::Failed(Error::Onnx { action: "predict a token", source })
-}
-
-/// What is counted while an answer grows.
-struct Answer<'a> {
-    job: &'a Job,
-    reused: u32,
-    tokens: usize,
-    first: Option<Duration>,
-    logprobs: f64,
-    least: f32,
-}
-
-impl<'a> Answer<'a> {
-    fn new(job: &'a Job) -> Self {
-        Self { job, reused: 0, tokens: 0, first: None, logprobs: 0.0, least: 0.0 }
-    }
-
-    fn count(&mut self, logprob: f32) {
-        self.first.get_or_insert_with(|| self.job.submitted.elapsed());
-        self.tokens += 1;
-        self.logprobs += f64::from(logprob);
-        self.least = self.least.min(logprob);
-    }
-
-    /// Ends for another reason than a stop sequence, unless the held-back rest completes one.
-    fn finish(&self, reason: FinishReason, emitter: &mut TextEmitter) -> Finish {
-        let rest = emitter.finish();
-        let reason = if rest.stop.is_some() { FinishReason::Stop } else { reason };
-        self.end(reason, rest.stop, rest.text)
-    }
-
-    fn finish_at(&self, stop: Option<String>) -> Finish {
-        self.end(FinishReason::Stop, stop, String::new())
-    }
-
-    fn end(&self, reason: FinishReason, stop_sequence: Option<String>, text: String) -> Finish {
-        let total = self.job.submitted.elapsed();
-        Finish {
-            reason,
-            stop_sequence,
-            text,
-            input_tokens: self.job.request.input.len() as u32,
-            reused_tokens: self.reused,
-            output_tokens: self.tokens as u32,
-            time_to_first_token: self.first.unwrap_or(total),
-            total,
-            mean_logprob: (self.logprobs / self.tokens.max(1) as f64) as f32,
-            min_logprob: self.least,
-        }
+        sequence.note_reused(kept);
+        Ok(())
     }
 }
