@@ -105,7 +105,7 @@ impl<B: Backend> Worker<B> {
             return ended;
         }
         loop {
-            let id = match sequence.accept(&logits) {
+            let id = match sequence.accept(&mut logits) {
                 Step::Next(id) => id,
                 Step::Ended => return Ended::Told,
                 Step::Failed => {

@@ -81,8 +81,9 @@ impl Sequence {
         self.job.sink.is_abandoned()
     }
 
-    /// Chooses the token that follows, from the logits `[vocabulary]` after the last one, and tells the caller.
-    pub(crate) fn accept(&mut self, logits: &[f32]) -> Step {
+    /// Chooses the token that follows, from the logits `[vocabulary]` after the last one, and tells the caller. The
+    /// logits are worked on in place and mean nothing afterwards.
+    pub(crate) fn accept(&mut self, logits: &mut [f32]) -> Step {
         let chosen = self.sampler.choose(logits).zip(Distribution::of(logits));
         let Some((id, distribution)) = chosen else {
             self.job.sink.send(Err(Error::NothingFinite));
