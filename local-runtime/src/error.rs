@@ -164,7 +164,9 @@ pub enum Error {
     },
 
     /// The network's prediction has no finite number in it.
-    #[error("the model predicted nothing but infinities or no numbers; its weights are corrupt: install it anew")]
+    #[error(
+        "the model predicted nothing but infinities or no numbers; its weights are corrupt: install it anew"
+    )]
     NothingFinite,
 
     /// The tokenizer failed.

@@ -9,6 +9,7 @@ pub(crate) mod sampling;
 pub(crate) mod sequence;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -117,6 +118,11 @@ pub struct GenerateRequest {
     pub top_logprobs: Option<u8>,
     /// Generate on past the end-of-turn token, for benchmarks.
     pub ignore_eos: bool,
+    /// Who asks. Requests of one tenant share computed prefixes, and the tenants that wait get equal shares of the model. `None`
+    /// shares nothing and counts as one tenant.
+    pub tenant: Option<Arc<str>>,
+    /// Requests of a higher priority start first. Default 0.
+    pub priority: i8,
 }
 
 impl GenerateRequest {
@@ -130,6 +136,8 @@ impl GenerateRequest {
             stop: Vec::new(),
             top_logprobs: None,
             ignore_eos: false,
+            tenant: None,
+            priority: 0,
         }
     }
 

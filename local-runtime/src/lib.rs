@@ -4,9 +4,12 @@
 //! artifact   models and the ONNX Runtime library on disk: catalogue, fetching, verifying
 //! convert    GGUF file -> ONNX graph, external weights, tokenizer.json, chat template
 //! tokenizer  text <-> token ids; conversations -> prompts
-//! backend    what a loaded network must offer; onnx is the one that is not a test's
-//! queue      bounded waiting, skipping callers who left
-//! worker     the one thread that computes
+//! backend    what a loaded network must offer
+//! paged      networks of our own conversion, many sequences in one run, on
+//! operators  our own ONNX operators: quantised products, paged attention
+//! onnx       networks in the layouts that others publish
+//! queue      bounded waiting and whose turn it is
+//! worker     the one thread that computes: continuous batching
 //! generate   requests, events, sampling, stop sequences
 //! ```
 //!
@@ -24,6 +27,7 @@ mod error;
 mod generate;
 mod onnx;
 mod operators;
+mod paged;
 mod queue;
 mod runtime;
 mod tokenizer;
@@ -35,12 +39,14 @@ pub use artifact::{
 };
 pub use bench::{BenchReport, bench};
 pub use config::{
-    DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_OUTPUT_TOKENS, DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS,
-    RuntimeConfig,
+    DEFAULT_CACHE_MIB, DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_CONCURRENCY, DEFAULT_MAX_OUTPUT_TOKENS,
+    DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS, RuntimeConfig,
 };
+pub use convert::Operators;
 pub use error::{Error, Result};
 pub use generate::{
     ChatMessage, Finish, FinishReason, GenerateRequest, Role, STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX,
     Token, TokenEvent, TokenStream, TopToken,
 };
+pub use queue::Load;
 pub use runtime::{ModelInfo, Runtime};

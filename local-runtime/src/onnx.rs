@@ -13,14 +13,14 @@ mod library;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use ort::memory::Allocator;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::error::{Error, Result};
 pub(crate) use genai::GenaiConfig;
@@ -29,12 +29,19 @@ pub(crate) use library::environment;
 /// The cache grows in steps of this many tokens.
 const CAPACITY_STEP: usize = 512;
 
-/// A session and its key-value cache, for one sequence at a time.
+/// A session, and a key-value cache for each sequence.
 #[derive(Debug)]
 pub(crate) struct OnnxBackend {
     session: Session,
     config: GenaiConfig,
     has_positions: bool,
+    sequences: HashMap<SequenceId, State>,
+    cache_bytes_max: usize,
+}
+
+/// One sequence's state.
+#[derive(Debug)]
+struct State {
     cache: Cache,
     capacity: usize,
     position: usize,
@@ -43,8 +50,8 @@ pub(crate) struct OnnxBackend {
 /// Where the keys and values of past tokens are.
 #[derive(Debug)]
 enum Cache {
-    /// In buffers bound to the session, or nowhere before the first request.
-    Shared(Option<Box<IoBinding>>),
+    /// In buffers bound to the session.
+    Shared(Box<IoBinding>),
     /// In the outputs of the last step, as (input name, value).
     Growing(Vec<(String, DynValue)>),
 }
@@ -52,43 +59,42 @@ enum Cache {
 impl OnnxBackend {
     pub(crate) fn load(library: &std::path::Path, config: &RuntimeConfig) -> Result<Self> {
         let mut genai = GenaiConfig::load(&config.model_dir)?;
-        let environment = environment(library)?;
         let path = config.model_dir.join(&genai.filename);
         let corrupt = |reason: String| Error::CorruptModel { path: path.clone(), reason };
         if !path.is_file() {
             return Err(corrupt("the network's file is missing".to_owned()));
         }
-        let action = "set up a session";
-        let session = Session::builder(environment)
-            .map_err(Error::onnx(action))?
-            .with_optimization_level(GraphOptimizationLevel::All)
-            .map_err(Error::onnx(action))?
-            .with_intra_threads(config.effective_threads())
-            .map_err(Error::onnx(action))?
-            .with_inter_threads(1)
-            .map_err(Error::onnx(action))?
-            .with_intra_op_spinning(config.spinning)
-            .map_err(Error::onnx(action))?
+        let session = session_builder(library, config)?
             .commit_from_file(&path)
             .map_err(|error| corrupt(format!("ONNX Runtime refuses it: {error}")))?;
         let has_positions = check_interface(&session, &genai).map_err(corrupt)?;
         genai.last_logits_only = gives_last_logits_only(&session, &genai.logits);
-        let cache = if genai.share_buffer { Cache::Shared(None) } else { Cache::Growing(Vec::new()) };
-        Ok(Self { session, config: genai, has_positions, cache, capacity: 0, position: 0 })
+        let (sequences, cache_bytes_max) = (HashMap::new(), config.cache_bytes());
+        Ok(Self { session, config: genai, has_positions, sequences, cache_bytes_max })
     }
 
     fn cache_shape(&self, length: usize) -> [usize; 4] {
         [1, self.config.kv_heads, length, self.config.head_size]
     }
 
-    /// Buffers of the current capacity, bound as past and as present.
-    fn bind_buffers(&self) -> Result<IoBinding> {
+    /// Bytes of a cache for that many tokens.
+    fn bytes_of(&self, capacity: usize) -> usize {
+        let shape: usize = self.cache_shape(capacity).iter().product();
+        shape * size_of::<f32>() * self.config.cache_names().len()
+    }
+
+    fn bytes_held(&self) -> usize {
+        self.sequences.values().map(|state| self.bytes_of(state.capacity)).sum()
+    }
+
+    /// Buffers of some capacity, bound as past and as present.
+    fn bind_buffers(&self, capacity: usize) -> Result<IoBinding> {
         let action = "allocate the key-value cache";
         let allocator = Allocator::default();
         let mut binding = self.session.create_binding().map_err(Error::onnx(action))?;
         for (past, present) in self.config.cache_names() {
-            let buffer = Tensor::<f32>::new(&allocator, self.cache_shape(self.capacity))
-                .map_err(Error::onnx(action))?;
+            let buffer =
+                Tensor::<f32>::new(&allocator, self.cache_shape(capacity)).map_err(Error::onnx(action))?;
             binding.bind_input(past, &buffer).map_err(Error::onnx(action))?;
             binding.bind_output(present, buffer).map_err(Error::onnx(action))?;
         }
@@ -101,9 +107,9 @@ impl OnnxBackend {
     }
 
     /// The inputs that every step has: name and value.
-    fn step_inputs(&self, tokens: &[u32]) -> Result<Vec<(String, DynValue)>> {
+    fn step_inputs(&self, position: usize, tokens: &[u32]) -> Result<Vec<(String, DynValue)>> {
         let action = "make the inputs of a step";
-        let total = self.position + tokens.len();
+        let total = position + tokens.len();
         let tensor = |shape: [usize; 2], values: Vec<i64>| {
             Tensor::from_array((shape, values)).map(Tensor::into_dyn).map_err(Error::onnx(action))
         };
@@ -113,7 +119,7 @@ impl OnnxBackend {
             (self.config.attention_mask.clone(), tensor([1, total], vec![1; total])?),
         ];
         if self.has_positions {
-            let positions = (self.position as i64..total as i64).collect();
+            let positions = (position as i64..total as i64).collect();
             inputs.push((self.config.position_ids.clone(), tensor([1, tokens.len()], positions)?));
         }
         Ok(inputs)
@@ -125,35 +131,55 @@ impl Backend for OnnxBackend {
         self.config.vocabulary
     }
 
-    fn begin(&mut self, capacity: usize, keep: usize) -> Result<usize> {
-        let mut kept = keep.min(self.position);
-        let fits = capacity <= self.capacity;
+    fn open(&mut self, sequence: SequenceId, opening: &Opening<'_>) -> Result<Opened> {
         let limit = self.config.context_tokens;
-        match &mut self.cache {
-            Cache::Shared(Some(_)) if fits => {}
-            Cache::Shared(binding) => {
-                // The old buffers go before the new ones come, or both would be held.
-                *binding = None;
-                self.capacity = capacity.next_multiple_of(CAPACITY_STEP).min(limit).max(capacity);
-                kept = 0;
-                let bound = self.bind_buffers()?;
-                self.cache = Cache::Shared(Some(Box::new(bound)));
-            }
-            Cache::Growing(values) => {
-                values.clear();
-                kept = 0;
-            }
+        let capacity = opening.capacity.next_multiple_of(CAPACITY_STEP).min(limit).max(opening.capacity);
+        if !self.sequences.is_empty() && self.bytes_held() + self.bytes_of(capacity) > self.cache_bytes_max {
+            return Ok(Opened::NoRoom);
         }
-        self.position = kept;
-        Ok(kept)
+        let cache = if self.config.share_buffer {
+            Cache::Shared(Box::new(self.bind_buffers(capacity)?))
+        } else {
+            Cache::Growing(Vec::new())
+        };
+        self.sequences.insert(sequence, State { cache, capacity, position: 0 });
+        Ok(Opened::Ready { reused: 0 })
     }
 
-    fn step(&mut self, tokens: &[u32], logits: &mut Vec<f32>) -> Result<()> {
+    fn step(&mut self, chunks: &[Chunk<'_>], logits: &mut Vec<f32>) -> Result<()> {
+        logits.clear();
+        for chunk in chunks {
+            let mut state = self.sequences.remove(&chunk.sequence).ok_or_else(|| Error::Onnx {
+                action: "compute a step",
+                source: ort::Error::new("a sequence is not open"),
+            })?;
+            let outcome = self.append(&mut state, chunk, logits);
+            self.sequences.insert(chunk.sequence, state);
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, _: SequenceId, _: usize) -> bool {
+        false
+    }
+
+    fn close(&mut self, sequence: SequenceId, _: bool) {
+        self.sequences.remove(&sequence);
+    }
+
+    fn cache_bytes(&self) -> (usize, usize) {
+        (self.bytes_held(), self.cache_bytes_max)
+    }
+}
+
+impl OnnxBackend {
+    fn append(&mut self, state: &mut State, chunk: &Chunk<'_>, logits: &mut Vec<f32>) -> Result<()> {
         let action = "compute a step";
-        let mut inputs = self.step_inputs(tokens)?;
-        match &mut self.cache {
+        let tokens = chunk.tokens;
+        let mut inputs = self.step_inputs(state.position, tokens)?;
+        match &mut state.cache {
             Cache::Shared(binding) => {
-                let binding = binding.as_mut().expect("a sequence was begun");
                 for (name, value) in &inputs {
                     binding.bind_input(name.as_str(), value).map_err(Error::onnx(action))?;
                 }
@@ -165,7 +191,7 @@ impl Backend for OnnxBackend {
                     binding.bind_output(self.config.logits.as_str(), output).map_err(Error::onnx(action))?;
                 }
                 let outputs = self.session.run_binding(binding).map_err(Error::onnx(action))?;
-                copy_last(outputs.get(&self.config.logits), self.config.vocabulary, logits)?;
+                copy_last(outputs.get(&self.config.logits), self.config.vocabulary, chunk.outputs, logits)?;
             }
             Cache::Growing(values) => {
                 let names = self.config.cache_names();
@@ -179,7 +205,7 @@ impl Backend for OnnxBackend {
                 }
                 inputs.append(values);
                 let mut outputs = self.session.run(inputs).map_err(Error::onnx(action))?;
-                copy_last(outputs.get(&self.config.logits), self.config.vocabulary, logits)?;
+                copy_last(outputs.get(&self.config.logits), self.config.vocabulary, chunk.outputs, logits)?;
                 for (past, present) in names {
                     let missing =
                         || Error::Onnx { action, source: ort::Error::new(format!("no output `{present}`")) };
@@ -187,18 +213,32 @@ impl Backend for OnnxBackend {
                 }
             }
         }
-        self.position += tokens.len();
+        state.position += tokens.len();
         Ok(())
     }
 }
 
-/// Copies the logits of the last position.
-fn copy_last(value: Option<&DynValue>, vocabulary: usize, logits: &mut Vec<f32>) -> Result<()> {
+/// What every session of a chat model has in common.
+pub(crate) fn session_builder(library: &std::path::Path, config: &RuntimeConfig) -> Result<SessionBuilder> {
+    let action = "set up a session";
+    Session::builder(environment(library)?)
+        .map_err(Error::onnx(action))?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(Error::onnx(action))?
+        .with_intra_threads(config.effective_threads())
+        .map_err(Error::onnx(action))?
+        .with_inter_threads(1)
+        .map_err(Error::onnx(action))?
+        .with_intra_op_spinning(config.spinning)
+        .map_err(Error::onnx(action))
+}
+
+/// Appends the logits of the last positions.
+fn copy_last(value: Option<&DynValue>, vocabulary: usize, count: usize, logits: &mut Vec<f32>) -> Result<()> {
     let action = "read the logits";
     let missing = || Error::Onnx { action, source: ort::Error::new("the output is missing or too short") };
     let (_, values) = value.ok_or_else(missing)?.try_extract_tensor::<f32>().map_err(Error::onnx(action))?;
-    let start = values.len().checked_sub(vocabulary).ok_or_else(missing)?;
-    logits.clear();
+    let start = values.len().checked_sub(count * vocabulary).ok_or_else(missing)?;
     logits.extend_from_slice(&values[start..]);
     Ok(())
 }

@@ -31,6 +31,19 @@ pub(crate) fn domain(pool: &Arc<PagePool>, threads: usize) -> ort::Result<Operat
         .add(attention::PagedAttention::new(Arc::clone(pool)))
 }
 
+/// Whether this processor has what the operators are written for. Elsewhere they work, slowly.
+pub(crate) fn are_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use archmage::prelude::*;
+        X64V3Token::summon().is_some()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
 fn fault(what: &str) -> ort::Error {
     ort::Error::new(what)
 }

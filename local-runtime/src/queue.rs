@@ -1,10 +1,13 @@
-//! Waiting for the model, with a bound.
+//! Waiting for the model, with a bound, and whose turn it is.
 //!
-//! First come, first served. Callers who left while waiting take no place and are skipped. A full queue
-//! refuses at once and says when to come back, from a moving mean of recent service times.
+//! The highest priority first; among equals the tenant that the model has worked least for (the virtual token counter of
+//! Sheng et al. 2024, "Fairness in Serving Large Language Models": prompt tokens count once, generated tokens twice); of one
+//! tenant the oldest request. A tenant that comes back starts level with those that are there, so that idleness earns no credit. Callers
+//! who left while waiting take no place and are skipped. A full queue refuses at once and says when to come
+//! back, from moving means of what requests took.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -12,8 +15,12 @@ use crate::generate::{EventSink, GenerateRequest};
 
 /// What is assumed before anything was measured.
 const FIRST_ESTIMATE: Duration = Duration::from_secs(2);
-/// Weight of the newest measurement in the mean.
+/// Weight of the newest measurement in the means.
 const SMOOTHING: f64 = 0.2;
+/// What a generated token counts, in prompt tokens.
+pub(crate) const OUTPUT_WEIGHT: u64 = 2;
+/// Tenants that are remembered while they have nothing waiting or running.
+const IDLE_TENANTS_MAX: usize = 1024;
 
 /// A request and where its events go.
 #[derive(Debug)]
@@ -23,27 +30,62 @@ pub(crate) struct Job {
     pub(crate) submitted: Instant,
 }
 
+type Tenant = Option<Arc<str>>;
+
 /// The bounded queue between callers and the worker.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     ready: Condvar,
     max: usize,
+    concurrency: usize,
 }
 
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Job>,
-    running: bool,
+    running: usize,
     closed: bool,
+    /// Mean time from start to end of a request.
     service: Duration,
+    /// Work done for each tenant, and its requests that wait or run.
+    tenants: HashMap<Tenant, Account>,
+    /// Memory of the cache, held and at most.
+    cache_bytes: (usize, usize),
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    work: u64,
+    active: usize,
+}
+
+/// How busy the model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that are being computed.
+    pub running: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// How long a request that comes now is expected to wait before it is started.
+    pub estimated_wait: Duration,
+    /// Memory that keys and values of past tokens take, in bytes.
+    pub cache_bytes: usize,
+    /// The most that they may take.
+    pub cache_bytes_max: usize,
 }
 
 impl Queue {
-    pub(crate) fn new(max: usize) -> Self {
-        let state =
-            State { waiting: VecDeque::new(), running: false, closed: false, service: FIRST_ESTIMATE };
-        Self { state: Mutex::new(state), ready: Condvar::new(), max }
+    pub(crate) fn new(max: usize, concurrency: usize) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            running: 0,
+            closed: false,
+            service: FIRST_ESTIMATE,
+            tenants: HashMap::new(),
+            cache_bytes: (0, 0),
+        };
+        Self { state: Mutex::new(state), ready: Condvar::new(), max, concurrency }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -57,44 +99,78 @@ impl Queue {
         if state.closed {
             return Err(Error::WorkerGone);
         }
-        state.waiting.retain(|job| !job.sink.is_abandoned());
-        let queued = state.waiting.len();
-        if queued + usize::from(state.running) > self.max {
-            let retry_after = state.service * u32::try_from(queued + 1).unwrap_or(u32::MAX);
-            return Err(Error::Busy { queued, retry_after });
+        state.forget_abandoned();
+        let places = self.max + self.concurrency;
+        if state.waiting.len() + state.running >= places {
+            let retry_after = state.estimated_wait(self.concurrency);
+            return Err(Error::Busy { queued: state.waiting.len(), retry_after });
         }
+        state.enter(&job.request.tenant);
         state.waiting.push_back(job);
         self.ready.notify_one();
         Ok(())
     }
 
-    /// The next job whose caller still waits; `None` once closed. Counts as running until [`Queue::done`].
-    pub(crate) fn pop(&self) -> Option<Job> {
+    /// The next job whose caller still waits; `None` once closed, and when there is none and `wait` is false. Counts as running until
+    /// [`Queue::done`] or [`Queue::put_back`].
+    pub(crate) fn pop(&self, wait: bool) -> Option<Job> {
         let mut state = self.state();
         loop {
             if state.closed {
                 return None;
             }
-            while let Some(job) = state.waiting.pop_front() {
-                if !job.sink.is_abandoned() {
-                    state.running = true;
-                    return Some(job);
-                }
+            state.forget_abandoned();
+            if let Some(job) = state.take_next() {
+                state.running += 1;
+                return Some(job);
+            }
+            if !wait {
+                return None;
             }
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Notes that the running job ended, and how long it took.
-    pub(crate) fn done(&self, took: Duration) {
+    /// Lets a popped job wait on; it will be the first of its tenant again.
+    pub(crate) fn put_back(&self, job: Job) {
         let mut state = self.state();
-        state.running = false;
-        state.service = state.service.mul_f64(1.0 - SMOOTHING) + took.mul_f64(SMOOTHING);
+        state.running -= 1;
+        state.waiting.push_front(job);
     }
 
-    /// Jobs whose callers still wait, the running one not included.
-    pub(crate) fn depth(&self) -> usize {
-        self.state().waiting.iter().filter(|job| !job.sink.is_abandoned()).count()
+    /// Notes work done for a tenant.
+    pub(crate) fn charge(&self, tenant: &Tenant, work: u64) {
+        if let Some(account) = self.state().tenants.get_mut(tenant) {
+            account.work += work;
+        }
+    }
+
+    /// Notes that a running job ended, and how long it took, if it came to its end.
+    pub(crate) fn done(&self, tenant: &Tenant, took: Option<Duration>) {
+        let mut state = self.state();
+        state.running -= 1;
+        state.leave(tenant);
+        if let Some(took) = took {
+            state.service = state.service.mul_f64(1.0 - SMOOTHING) + took.mul_f64(SMOOTHING);
+        }
+    }
+
+    /// Notes the memory of the cache, held and at most.
+    pub(crate) fn note_cache(&self, bytes: (usize, usize)) {
+        self.state().cache_bytes = bytes;
+    }
+
+    /// How busy the model is now.
+    pub(crate) fn load(&self) -> Load {
+        let mut state = self.state();
+        state.forget_abandoned();
+        Load {
+            running: state.running,
+            waiting: state.waiting.len(),
+            estimated_wait: state.estimated_wait(self.concurrency),
+            cache_bytes: state.cache_bytes.0,
+            cache_bytes_max: state.cache_bytes.1,
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -110,50 +186,142 @@ impl Queue {
     }
 }
 
+impl State {
+    fn enter(&mut self, tenant: &Tenant) {
+        let level =
+            self.tenants.values().filter(|account| account.active > 0).map(|account| account.work).min();
+        if self.tenants.len() > IDLE_TENANTS_MAX {
+            self.tenants.retain(|_, account| account.active > 0);
+        }
+        let account = self.tenants.entry(tenant.clone()).or_default();
+        if account.active == 0 {
+            account.work = account.work.max(level.unwrap_or(0));
+        }
+        account.active += 1;
+    }
+
+    fn leave(&mut self, tenant: &Tenant) {
+        if let Some(account) = self.tenants.get_mut(tenant) {
+            account.active = account.active.saturating_sub(1);
+        }
+    }
+
+    fn forget_abandoned(&mut self) {
+        let (kept, left): (VecDeque<Job>, VecDeque<Job>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|job| !job.sink.is_abandoned());
+        self.waiting = kept;
+        for job in left {
+            self.leave(&job.request.tenant);
+        }
+    }
+
+    fn take_next(&mut self) -> Option<Job> {
+        let work = |job: &Job| self.tenants.get(&job.request.tenant).map_or(0, |account| account.work);
+        let key = |(index, job): &(usize, &Job)| (std::cmp::Reverse(job.request.priority), work(job), *index);
+        let (index, _) = self.waiting.iter().enumerate().min_by_key(key)?;
+        self.waiting.remove(index)
+    }
+
+    /// With all places taken, one gets free each `service / concurrency` on average.
+    fn estimated_wait(&self, concurrency: usize) -> Duration {
+        let ahead = (self.waiting.len() + self.running + 1).saturating_sub(concurrency);
+        self.service.mul_f64(ahead as f64 / concurrency as f64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::generate::{TokenStream, channel};
 
-    fn job() -> (Job, TokenStream) {
+    fn job_of(tenant: Option<&str>, priority: i8) -> (Job, TokenStream) {
         let (sink, stream) = channel();
-        (Job { request: GenerateRequest::new(vec![1], 1), sink, submitted: Instant::now() }, stream)
+        let request =
+            GenerateRequest { tenant: tenant.map(Arc::from), priority, ..GenerateRequest::new(vec![1], 1) };
+        (Job { request, sink, submitted: Instant::now() }, stream)
+    }
+
+    fn job() -> (Job, TokenStream) {
+        job_of(None, 0)
     }
 
     #[test]
     fn full_queue_refuses_and_says_when_to_return() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, 1);
         let (first, _a) = job();
         let (second, _b) = job();
         queue.push(first).expect("room");
-        assert!(queue.pop().is_some());
+        assert!(queue.pop(true).is_some());
         queue.push(second).expect("room for one");
         let (third, _c) = job();
         match queue.push(third) {
             Err(Error::Busy { queued: 1, retry_after }) => assert!(retry_after > Duration::ZERO),
             other => panic!("{other:?}"),
         }
+        assert_eq!((queue.load().running, queue.load().waiting), (1, 1));
     }
 
     #[test]
     fn callers_who_left_take_no_place() {
-        let queue = Queue::new(0);
+        let queue = Queue::new(0, 1);
         let (first, stream) = job();
         queue.push(first).expect("room");
         drop(stream);
-        assert_eq!(queue.depth(), 0);
+        assert_eq!(queue.load().waiting, 0);
         let (second, _b) = job();
         queue.push(second).expect("the first one's place is free");
-        assert_eq!(queue.depth(), 1);
+        assert_eq!(queue.load().waiting, 1);
+    }
+
+    #[test]
+    fn an_idle_model_has_no_wait() {
+        let queue = Queue::new(4, 2);
+        assert_eq!(queue.load().estimated_wait, Duration::ZERO);
+        let (first, _a) = job();
+        queue.push(first).expect("room");
+        assert_eq!(queue.load().estimated_wait, Duration::ZERO, "the second place is free");
+    }
+
+    #[test]
+    fn tenants_take_turns_by_work_and_priority_goes_first() {
+        let queue = Queue::new(9, 9);
+        let mut streams = Vec::new();
+        for (tenant, priority) in [("a", 0), ("a", 0), ("a", 0), ("b", 0), ("b", 0), ("c", 1)] {
+            let (job, stream) = job_of(Some(tenant), priority);
+            queue.push(job).expect("room");
+            streams.push(stream);
+        }
+        let order: Vec<String> = (0..6)
+            .map(|_| {
+                let job = queue.pop(false).expect("a job");
+                queue.charge(&job.request.tenant, 10);
+                job.request.tenant.expect("a tenant").to_string()
+            })
+            .collect();
+        assert_eq!(order, ["c", "a", "b", "a", "b", "a"]);
+    }
+
+    #[test]
+    fn a_newcomer_starts_level() {
+        let queue = Queue::new(9, 9);
+        let (first, _a) = job_of(Some("a"), 0);
+        let (second, _b) = job_of(Some("a"), 0);
+        queue.push(first).expect("room");
+        queue.push(second).expect("room");
+        let running = queue.pop(false).expect("a job");
+        queue.charge(&running.request.tenant, 1000);
+        let (newcomer, _c) = job_of(Some("b"), 0);
+        queue.push(newcomer).expect("room");
+        assert_eq!(queue.state().tenants[&Some(Arc::from("b"))].work, 1000);
     }
 
     #[test]
     fn closing_ends_the_worker_and_refuses_callers() {
-        let queue = Queue::new(4);
+        let queue = Queue::new(4, 1);
         let (first, _a) = job();
         queue.push(first).expect("room");
         assert_eq!(queue.close().len(), 1);
-        assert!(queue.pop().is_none());
+        assert!(queue.pop(true).is_none());
         let (second, _b) = job();
         assert!(matches!(queue.push(second), Err(Error::WorkerGone)));
     }

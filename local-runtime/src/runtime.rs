@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::generate::sequence::Vocabulary;
 use crate::generate::{ChatMessage, GenerateRequest, TokenStream, channel};
 use crate::onnx::{GenaiConfig, OnnxBackend};
-use crate::queue::{Job, Queue};
+use crate::paged::PagedBackend;
+use crate::queue::{Job, Load, Queue};
 use crate::tokenizer::TextCodec;
 use crate::worker::{Limits, Worker};
 
@@ -63,12 +64,21 @@ impl Runtime {
         config.validate()?;
         let codec = TextCodec::load(&config.model_dir)?;
         let genai = GenaiConfig::load(&config.model_dir)?;
+        let model = ModelDir {
+            path: config.model_dir.clone(),
+            manifest: ModelDir::open(&config.model_dir).and_then(|model| model.manifest),
+        };
+        if model.manifest.as_ref().is_some_and(|manifest| manifest.own_operators) {
+            let backend = PagedBackend::load(library, &config, &genai)?;
+            return Self::start(backend, model, codec, &genai, &config);
+        }
         let backend = OnnxBackend::load(library, &config)?;
-        Self::start(backend, codec, &genai, &config)
+        Self::start(backend, model, codec, &genai, &config)
     }
 
-    fn start(
-        backend: OnnxBackend,
+    fn start<B: Backend + 'static>(
+        backend: B,
+        model: ModelDir,
         codec: TextCodec,
         genai: &GenaiConfig,
         config: &RuntimeConfig,
@@ -82,10 +92,6 @@ impl Runtime {
             );
             return Err(Error::CorruptModel { path: directory.clone(), reason });
         }
-        let model = ModelDir {
-            path: directory.clone(),
-            manifest: ModelDir::open(directory).and_then(|model| model.manifest),
-        };
         let asked = config.context_tokens.unwrap_or(DEFAULT_CONTEXT_TOKENS) as usize;
         let context_tokens = asked.min(genai.context_tokens);
         let info = ModelInfo {
@@ -101,19 +107,21 @@ impl Runtime {
             context_tokens,
             max_output_tokens: config.max_output_tokens as usize,
             prefill_chunk_tokens: config.prefill_chunk_tokens as usize,
+            max_concurrency: config.max_concurrency,
             prefix_reuse: config.prefix_reuse,
+            guessing: config.guessing,
         });
-        let (codec, queue) = (Arc::new(codec), Arc::new(Queue::new(config.max_queue)));
+        let (codec, queue) =
+            (Arc::new(codec), Arc::new(Queue::new(config.max_queue, config.max_concurrency)));
         let healthy = Arc::new(AtomicBool::new(true));
         let vocabulary = Vocabulary { codec: Arc::clone(&codec), eos_ids: genai.eos_ids.clone() };
-        let worker = Worker {
+        let worker = Worker::new(
             backend,
-            vocabulary: Arc::new(vocabulary),
-            limits: Arc::clone(&limits),
-            queue: Arc::clone(&queue),
-            healthy: Arc::clone(&healthy),
-            computed: Vec::new(),
-        };
+            Arc::new(vocabulary),
+            Arc::clone(&limits),
+            Arc::clone(&queue),
+            Arc::clone(&healthy),
+        );
         let thread = std::thread::Builder::new().name("local-model".to_owned()).spawn(move || worker.run());
         let thread = thread.map_err(Error::io("start a thread for", directory))?;
         let thread = Mutex::new(Some(thread));
@@ -156,10 +164,10 @@ impl Runtime {
         self.inner.codec.render(messages)
     }
 
-    /// Requests waiting, the running one not included.
+    /// How busy the model is.
     #[must_use]
-    pub fn queue_depth(&self) -> usize {
-        self.inner.queue.depth()
+    pub fn load_now(&self) -> Load {
+        self.inner.queue.load()
     }
 
     /// Whether the inference thread lives. Once false it stays false.

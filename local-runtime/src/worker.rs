@@ -1,24 +1,41 @@
-//! The one thread that computes.
+//! The one thread that computes: continuous batching.
 //!
-//! Takes jobs in order and runs each to its end: prompt in chunks, then token by token, looking between steps whether
-//! the caller has left or the runtime shuts down. What an answer is and when it ends is the
-//! [`Sequence`]'s business. A panic ends the thread, not the process, and not silently: the panicking job and all that
-//! wait get [`Error::WorkerGone`], and readiness turns false. The network's state after a panic is unknown, so the
-//! thread does not go on.
+//! Requests join and leave between steps of the network (Yu et al. 2022, Orca). A step has one token (and perhaps guesses,
+//! see [`lookup`]) of every answer that is being generated, and a piece of the prompts that are being read: a small piece
+//! while answers are growing, so that they do not stall (Agrawal et al. 2024, Sarathi-Serve), shared equally, so that short prompts
+//! need not wait for long ones. Whether a request can start is decided by the memory that it may grow to; the queue
+//! decides which is next. Between steps the worker looks whether callers have left or the runtime shuts down.
+//!
+//! What an answer is and when it ends is the [`Sequence`]'s business. A panic ends the thread, not the process, and not
+//! silently: all that run and wait get [`Error::WorkerGone`], and readiness turns false. The network's state after a panic
+//! is unknown, so the thread does not go on.
 
+mod lookup;
 #[cfg(test)]
 mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::backend::Backend;
-use crate::error::{Error, Result};
+use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
+use crate::error::Error;
 use crate::generate::GenerateRequest;
 use crate::generate::sequence::{Sequence, Step, Vocabulary};
-use crate::queue::{Job, Queue};
+use crate::queue::{Job, OUTPUT_WEIGHT, Queue};
+use lookup::Lookup;
+
+/// How long reading prompts may hold up answers that are being generated, in one step.
+const STALL: Duration = Duration::from_millis(200);
+/// The least prompt tokens in a step.
+const PREFILL_MIN: usize = 16;
+/// Prompt tokens a second that are assumed before any were measured.
+const FIRST_PREFILL_RATE: f64 = 100.0;
+/// Weight of the newest measurement of the same.
+const SMOOTHING: f64 = 0.3;
+/// With more answers than this in a step, guessing costs more than it gains: the step is no longer bound by reading weights.
+const GUESSING_MAX: usize = 2;
 
 /// What the worker needs besides the network.
 #[derive(Debug)]
@@ -27,102 +44,157 @@ pub(crate) struct Limits {
     pub(crate) context_tokens: usize,
     pub(crate) max_output_tokens: usize,
     pub(crate) prefill_chunk_tokens: usize,
+    pub(crate) max_concurrency: usize,
     pub(crate) prefix_reuse: bool,
+    pub(crate) guessing: bool,
 }
 
 /// The thread's state.
 pub(crate) struct Worker<B> {
-    pub(crate) backend: B,
-    pub(crate) vocabulary: Arc<Vocabulary>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) healthy: Arc<AtomicBool>,
-    /// Whole prefill chunks whose state the backend still has.
-    pub(crate) computed: Vec<u32>,
+    backend: B,
+    vocabulary: Arc<Vocabulary>,
+    limits: Arc<Limits>,
+    queue: Arc<Queue>,
+    healthy: Arc<AtomicBool>,
+    running: Vec<Running>,
+    opened: u64,
+    prefill_rate: f64,
+    logits: Vec<f32>,
 }
 
-/// Why a sequence is no longer computed.
-enum Ended {
-    /// It said its last word itself.
-    Told,
-    /// The caller left; nobody listens.
-    Abandoned,
-    /// The runtime shuts down.
-    Cancelled,
-    Failed(Error),
+/// A request that is being computed.
+struct Running {
+    id: SequenceId,
+    sequence: Sequence,
+    tenant: Option<Arc<str>>,
+    started: Instant,
+    /// Tokens that the network has computed.
+    computed: usize,
+    /// Prompt and answer.
+    tokens: Vec<u32>,
+    prompt: usize,
+    lookup: Lookup,
+    /// Guesses in the current step.
+    guesses: Vec<u32>,
 }
 
-impl From<Error> for Ended {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
+impl Running {
+    fn is_reading(&self) -> bool {
+        self.computed + 1 < self.tokens.len() || self.tokens.len() == self.prompt
     }
 }
 
+/// What one running request contributes to a step.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    index: usize,
+    count: usize,
+    outputs: usize,
+}
+
 impl<B: Backend> Worker<B> {
+    pub(crate) fn new(
+        backend: B,
+        vocabulary: Arc<Vocabulary>,
+        limits: Arc<Limits>,
+        queue: Arc<Queue>,
+        healthy: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            backend,
+            vocabulary,
+            limits,
+            queue,
+            healthy,
+            running: Vec::new(),
+            opened: 0,
+            prefill_rate: FIRST_PREFILL_RATE,
+            logits: Vec::new(),
+        }
+    }
+
     /// Works until the queue closes or something panics.
     pub(crate) fn run(mut self) {
-        while let Some(job) = self.queue.pop() {
-            let started = Instant::now();
-            let whole = self.serve(job);
-            self.queue.done(started.elapsed());
-            if !whole {
-                tracing::error!("the inference thread panicked; the local model is out of service");
-                break;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            while !self.queue.is_closed() {
+                self.turn(true);
+            }
+        }));
+        self.healthy.store(false, Ordering::Release);
+        for running in std::mem::take(&mut self.running) {
+            // Those whose prompt was being read have no answer that could be cut short.
+            if outcome.is_err() || running.is_reading() {
+                running.sequence.fail(Error::WorkerGone);
+            } else {
+                running.sequence.cancel();
             }
         }
-        self.healthy.store(false, Ordering::Release);
+        if outcome.is_err() {
+            tracing::error!("the inference thread panicked; the local model is out of service");
+        }
         for job in self.queue.close() {
             job.sink.send(Err(Error::WorkerGone));
         }
     }
 
-    /// Answers one request; false if that panicked.
-    fn serve(&mut self, job: Job) -> bool {
-        let budget = self.budget(&job.request);
-        let mut sequence = Sequence::new(job, budget, Arc::clone(&self.vocabulary));
-        match catch_unwind(AssertUnwindSafe(|| self.generate(&mut sequence))) {
-            Ok(Ended::Told | Ended::Abandoned) => true,
-            Ok(Ended::Cancelled) => {
-                sequence.cancel();
-                true
-            }
-            Ok(Ended::Failed(error)) => {
-                // A step that failed may have left half a state behind.
-                self.computed.clear();
-                sequence.fail(error);
-                true
-            }
-            Err(_) => {
-                sequence.fail(Error::WorkerGone);
-                false
+    /// Starts what can start and computes one step. Returns whether there was anything to do.
+    fn turn(&mut self, wait: bool) -> bool {
+        self.admit(wait);
+        self.drop_abandoned();
+        if !self.running.is_empty() {
+            self.step();
+            self.queue.note_cache(self.backend.cache_bytes());
+            return true;
+        }
+        false
+    }
+
+    /// Starts requests as long as there are places and memory; may wait for one if none runs.
+    fn admit(&mut self, wait: bool) {
+        while self.running.len() < self.limits.max_concurrency {
+            let Some(job) = self.queue.pop(wait && self.running.is_empty()) else { return };
+            let tenant = job.request.tenant.clone();
+            let capacity = job.request.input.len() + self.budget(&job.request);
+            let scope = if self.limits.prefix_reuse { tenant.clone() } else { None };
+            self.opened += 1;
+            let id = SequenceId(self.opened);
+            let opening = Opening { prompt: &job.request.input, capacity, scope };
+            match self.backend.open(id, &opening) {
+                Ok(Opened::Ready { reused }) => self.start(id, job, reused),
+                // With nothing else open there is nothing to wait for.
+                Ok(Opened::NoRoom) if self.running.is_empty() => {
+                    let limit = self.limits.context_tokens;
+                    job.sink
+                        .send(Err(Error::ContextExceeded { prompt_tokens: job.request.input.len(), limit }));
+                    self.queue.done(&tenant, None);
+                }
+                Ok(Opened::NoRoom) => return self.queue.put_back(job),
+                Err(error) => {
+                    job.sink.send(Err(error));
+                    self.queue.done(&tenant, None);
+                }
             }
         }
     }
 
-    fn generate(&mut self, sequence: &mut Sequence) -> Ended {
-        let mut logits = Vec::with_capacity(self.backend.vocabulary());
-        if let Err(ended) = self.prefill(sequence, &mut logits) {
-            return ended;
-        }
-        loop {
-            let id = match sequence.accept(&mut logits) {
-                Step::Next(id) => id,
-                Step::Ended => return Ended::Told,
-                Step::Failed => {
-                    self.computed.clear();
-                    return Ended::Told;
-                }
-            };
-            if self.queue.is_closed() {
-                return Ended::Cancelled;
-            }
-            if sequence.is_abandoned() {
-                return Ended::Abandoned;
-            }
-            if let Err(error) = self.backend.step(&[id], &mut logits) {
-                return Ended::Failed(error);
-            }
-        }
+    fn start(&mut self, id: SequenceId, job: Job, reused: usize) {
+        let (tenant, tokens) = (job.request.tenant.clone(), job.request.input.clone());
+        let budget = self.budget(&job.request);
+        self.queue.charge(&tenant, (tokens.len() - reused) as u64);
+        let mut sequence = Sequence::new(job, budget, Arc::clone(&self.vocabulary));
+        sequence.note_reused(reused);
+        let prompt = tokens.len();
+        self.running.push(Running {
+            id,
+            sequence,
+            tenant,
+            started: Instant::now(),
+            computed: reused,
+            tokens,
+            prompt,
+            lookup: Lookup::default(),
+            guesses: Vec::new(),
+        });
     }
 
     /// How many tokens may be generated; at least one, since longer prompts were refused.
@@ -131,27 +203,146 @@ impl<B: Backend> Worker<B> {
         (request.max_tokens as usize).min(self.limits.max_output_tokens).min(room).max(1)
     }
 
-    /// Computes the prompt, but for what of it was already there.
-    fn prefill(&mut self, sequence: &mut Sequence, logits: &mut Vec<f32>) -> Result<(), Ended> {
-        let (input, chunk) = (sequence.input(), self.limits.prefill_chunk_tokens);
-        let shared = input.iter().zip(&self.computed).take_while(|(a, b)| a == b).count();
-        // The last token is always computed, for its logits.
-        let keep = if self.limits.prefix_reuse { shared.min(input.len() - 1) / chunk * chunk } else { 0 };
-        let kept = self.backend.begin(sequence.capacity(), keep)?;
-        self.computed.truncate(kept);
-        for tokens in input[kept..].chunks(chunk) {
-            if sequence.is_abandoned() {
-                return Err(Ended::Abandoned);
-            }
-            if self.queue.is_closed() {
-                return Err(Ended::Failed(Error::WorkerGone));
-            }
-            self.backend.step(tokens, logits)?;
-            if tokens.len() == chunk {
-                self.computed.extend_from_slice(tokens);
+    fn drop_abandoned(&mut self) {
+        for index in (0..self.running.len()).rev() {
+            if self.running[index].sequence.is_abandoned() {
+                let running = self.running.swap_remove(index);
+                self.close(&running, false, false);
             }
         }
-        sequence.note_reused(kept);
-        Ok(())
+    }
+
+    fn close(&mut self, running: &Running, in_doubt: bool, complete: bool) {
+        self.backend.close(running.id, in_doubt);
+        self.queue.done(&running.tenant, complete.then(|| running.started.elapsed()));
+    }
+
+    /// One run of the network.
+    fn step(&mut self) {
+        let shares = self.plan();
+        let chunks: Vec<Vec<u32>> = shares
+            .iter()
+            .map(|share| {
+                let running = &self.running[share.index];
+                let known = &running.tokens[running.computed..];
+                known.iter().chain(&running.guesses).take(share.count).copied().collect()
+            })
+            .collect();
+        let work: Vec<Chunk<'_>> = shares
+            .iter()
+            .zip(&chunks)
+            .map(|(share, tokens)| Chunk {
+                sequence: self.running[share.index].id,
+                tokens,
+                outputs: share.outputs,
+            })
+            .collect();
+        let started = Instant::now();
+        let mut logits = std::mem::take(&mut self.logits);
+        let outcome = self.backend.step(&work, &mut logits);
+        self.measure(&shares, started.elapsed());
+        match outcome {
+            Ok(()) => self.distribute(&shares, &mut logits),
+            Err(error) => self.fail(&shares, &error),
+        }
+        self.logits = logits;
+    }
+
+    /// Who computes how many tokens in the next step.
+    fn plan(&mut self) -> Vec<Share> {
+        let (mut reading, growing): (Vec<usize>, Vec<usize>) =
+            (0..self.running.len()).partition(|&index| self.running[index].is_reading());
+        let guess = self.limits.guessing && reading.is_empty() && growing.len() <= GUESSING_MAX;
+        let mut shares = Vec::new();
+        for &index in &growing {
+            let running = &mut self.running[index];
+            running.guesses = if guess { running.lookup.guess(&running.tokens) } else { Vec::new() };
+            let count = 1 + running.guesses.len();
+            shares.push(Share { index, count, outputs: count });
+        }
+        let most = self.limits.prefill_chunk_tokens;
+        let mut left = match growing.is_empty() {
+            true => most,
+            false => {
+                ((self.prefill_rate * STALL.as_secs_f64()) as usize).clamp(PREFILL_MIN, most.max(PREFILL_MIN))
+            }
+        };
+        let rest = |running: &Running| running.tokens.len() - running.computed;
+        reading.sort_by_key(|&index| rest(&self.running[index]));
+        let mut readers = reading.len();
+        for index in reading {
+            let rest = rest(&self.running[index]);
+            let count = (left / readers).max(PREFILL_MIN).min(rest).min(left);
+            readers -= 1;
+            if count == 0 {
+                break;
+            }
+            left -= count;
+            self.running[index].guesses.clear();
+            shares.push(Share { index, count, outputs: usize::from(count == rest) });
+        }
+        shares
+    }
+
+    /// Learns how fast prompts are read, from steps that mostly do that.
+    fn measure(&mut self, shares: &[Share], took: Duration) {
+        let tokens: usize = shares.iter().map(|share| share.count).sum();
+        if tokens >= PREFILL_MIN && took > Duration::ZERO {
+            let rate = tokens as f64 / took.as_secs_f64();
+            self.prefill_rate += SMOOTHING * (rate - self.prefill_rate);
+        }
+    }
+
+    /// Hands logits to the answers.
+    fn distribute(&mut self, shares: &[Share], logits: &mut [f32]) {
+        let mut rows = logits.chunks_exact_mut(self.backend.vocabulary());
+        let mut ended = Vec::new();
+        for share in shares {
+            let running = &mut self.running[share.index];
+            let guesses = std::mem::take(&mut running.guesses);
+            running.computed += share.count;
+            let mut generated = 0;
+            for output in 0..share.outputs {
+                let Some(row) = rows.next() else { break };
+                generated += 1;
+                match running.sequence.accept(row) {
+                    Step::Next(token) => {
+                        running.tokens.push(token);
+                        if guesses.get(output).is_some_and(|&guess| guess == token) {
+                            continue;
+                        }
+                    }
+                    Step::Ended => ended.push((share.index, false)),
+                    Step::Failed => ended.push((share.index, true)),
+                }
+                // What was computed for wrong guesses is forgotten; their logits are skipped.
+                let surplus = share.outputs - 1 - output;
+                (0..surplus).for_each(|_| drop(rows.next()));
+                running.computed -= surplus;
+                if surplus > 0 {
+                    self.backend.truncate(running.id, running.computed);
+                }
+                break;
+            }
+            running.lookup.learn(guesses.len(), generated);
+            self.queue.charge(&running.tenant, OUTPUT_WEIGHT * generated as u64);
+        }
+        ended.sort_unstable_by_key(|&(index, _)| std::cmp::Reverse(index));
+        for (index, in_doubt) in ended {
+            let running = self.running.swap_remove(index);
+            self.close(&running, in_doubt, true);
+        }
+    }
+
+    /// A step that failed may have left half a state behind in all that took part.
+    fn fail(&mut self, shares: &[Share], error: &Error) {
+        let mut indices: Vec<usize> = shares.iter().map(|share| share.index).collect();
+        indices.sort_unstable_by_key(|&index| std::cmp::Reverse(index));
+        for index in indices {
+            let running = self.running.swap_remove(index);
+            self.close(&running, true, false);
+            let source = ort::Error::new(error.to_string());
+            running.sequence.fail(Error::Onnx { action: "compute a step", source });
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// The version of the layout that this crate writes and reads. Older directories are converted again.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// The manifest's file name.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
@@ -35,6 +35,8 @@ pub struct Manifest {
     pub eos_ids: Vec<u32>,
     /// Size of all files together, in bytes.
     pub installed_bytes: u64,
+    /// Whether the network uses this crate's own operators, which only this crate can run.
+    pub own_operators: bool,
 }
 
 /// An installed model.

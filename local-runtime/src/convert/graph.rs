@@ -9,6 +9,7 @@ use super::onnx_proto::{
     attribute_type, data_type,
 };
 use super::weights::{DATA_FILE, Matrix, OFFSET_BLOCK, Offsets, Quantised, Stored};
+use crate::operators::DOMAIN;
 
 /// Domain of ONNX Runtime's contributed operators.
 pub(crate) const MICROSOFT: &str = "com.microsoft";
@@ -21,10 +22,11 @@ const IR_VERSION: i64 = 10;
 const ACCURACY_LEVEL: i64 = 4;
 
 /// An attribute's value.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Attribute {
     Int(i64),
     Float(f32),
+    Text(String),
 }
 
 /// A dimension of an input or output.
@@ -80,19 +82,20 @@ impl GraphBuilder {
         outputs: &[String],
         attributes: &[(&str, Attribute)],
     ) {
-        let attribute = attributes.iter().map(|&(name, value)| match value {
-            Attribute::Int(i) => AttributeProto {
-                name: name.to_owned(),
-                i: Some(i),
-                r#type: attribute_type::INT,
-                ..Default::default()
-            },
-            Attribute::Float(f) => AttributeProto {
-                name: name.to_owned(),
-                f: Some(f),
-                r#type: attribute_type::FLOAT,
-                ..Default::default()
-            },
+        let attribute = attributes.iter().map(|(name, value)| {
+            let name = (*name).to_owned();
+            match value {
+                Attribute::Int(i) => {
+                    AttributeProto { name, i: Some(*i), r#type: attribute_type::INT, ..Default::default() }
+                }
+                Attribute::Float(f) => {
+                    AttributeProto { name, f: Some(*f), r#type: attribute_type::FLOAT, ..Default::default() }
+                }
+                Attribute::Text(text) => {
+                    let s = Some(text.clone().into_bytes());
+                    AttributeProto { name, s, r#type: attribute_type::STRING, ..Default::default() }
+                }
+            }
         });
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
@@ -271,7 +274,7 @@ impl GraphBuilder {
             producer_name: "sluicegate".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(GraphProto { name: name.to_owned(), ..self.graph }),
-            opset_import: vec![opset(STANDARD, OPSET), opset(MICROSOFT, 1)],
+            opset_import: vec![opset(STANDARD, OPSET), opset(MICROSOFT, 1), opset(DOMAIN, 1)],
         }
     }
 }

@@ -11,7 +11,7 @@ use super::weights::{DataWriter, Layout, Matrix, RowOrder, Use};
 use crate::error::Result;
 
 /// The tensor that turns ids into vectors.
-const EMBEDDING: &str = "token_embd.weight";
+pub(crate) const EMBEDDING: &str = "token_embd.weight";
 
 /// A family whose graph is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct Architecture {
     pub(crate) head_size: usize,
     pub(crate) vocabulary: usize,
     pub(crate) context: usize,
-    epsilon: f32,
+    pub(crate) epsilon: f32,
     rope_base: f64,
     rope_factor: f64,
 }
@@ -121,21 +121,24 @@ impl Architecture {
         Ok(())
     }
 
-    /// Cosines and sines `[context, head_size / 2]` (Su et al. 2021, RoFormer), with llama 3's frequency factors if the
-    /// file has them (tensor `rope_freqs.weight`).
-    fn rotary_tables(&self, gguf: &Gguf) -> Result<(Vec<f32>, Vec<f32>)> {
+    /// Angle by position `[head_size / 2]` (Su et al. 2021, RoFormer), with llama 3's frequency factors if the file has them
+    /// (tensor `rope_freqs.weight`).
+    pub(crate) fn rotary_frequencies(&self, gguf: &Gguf) -> Result<Vec<f64>> {
         let half = self.head_size / 2;
         let factors = match gguf.tensor("rope_freqs.weight") {
             Some(tensor) => vector(gguf, tensor, half)?,
             None => vec![1.0; half],
         };
-        let frequencies: Vec<f64> = (0..half)
-            .map(|i| {
-                self.rope_base.powf(-(2.0 * i as f64) / self.head_size as f64)
-                    / f64::from(factors[i])
-                    / self.rope_factor
-            })
-            .collect();
+        let frequency = |i: usize| {
+            let exponent = -(2.0 * i as f64) / self.head_size as f64;
+            self.rope_base.powf(exponent) / f64::from(factors[i]) / self.rope_factor
+        };
+        Ok((0..half).map(frequency).collect())
+    }
+
+    /// Cosines and sines `[context, head_size / 2]`.
+    fn rotary_tables(&self, gguf: &Gguf) -> Result<(Vec<f32>, Vec<f32>)> {
+        let frequencies = self.rotary_frequencies(gguf)?;
         let angles =
             (0..self.context).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
         Ok(angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip())
@@ -156,7 +159,7 @@ fn rope_factor(gguf: &Gguf, name: &str) -> Result<f64> {
 }
 
 /// A one-dimensional tensor of known length as floats.
-fn vector(gguf: &Gguf, tensor: &TensorInfo, length: usize) -> Result<Vec<f32>> {
+pub(crate) fn vector(gguf: &Gguf, tensor: &TensorInfo, length: usize) -> Result<Vec<f32>> {
     if tensor.columns != length || tensor.rows != 1 || !tensor.kind.is_float() {
         let (name, columns, rows) = (&tensor.name, tensor.columns, tensor.rows);
         return Err(gguf.malformed(format!("the tensor `{name}` is {rows} x {columns}, not {length} floats")));

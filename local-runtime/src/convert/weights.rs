@@ -14,6 +14,7 @@ use super::blocks::{BlockType, GROUP, Group};
 use super::gguf::{Gguf, TensorInfo};
 use crate::artifact::Progress;
 use crate::error::{Error, Result};
+use crate::operators::layout::{Format, ROWS, pack_tile};
 
 /// Name of the external data file, as onnxruntime-genai calls it.
 pub(crate) const DATA_FILE: &str = "model.onnx.data";
@@ -187,7 +188,9 @@ impl<'a> DataWriter<'a> {
     ) -> Result<Matrix> {
         let first = parts[0].0;
         let (columns, rows) = (first.columns, parts.iter().map(|(tensor, _)| tensor.rows).sum::<usize>());
-        let Some(layout) = Layout::of(first.kind) else { return self.dense(gguf, parts, rows, columns) };
+        let Some(layout) = Layout::of(first.kind) else {
+            return Ok(Matrix::Dense { values: self.dense(gguf, parts, rows, columns)? });
+        };
         assert!(
             parts
                 .iter()
@@ -197,7 +200,7 @@ impl<'a> DataWriter<'a> {
         let (mut scales, mut offsets) = (Vec::new(), Vec::new());
         let (mut groups, mut packed) = (Vec::new(), Vec::new());
         for &(tensor, order) in parts {
-            for_each_chunk(gguf, tensor, order, |bytes| {
+            for_each_chunk(gguf, tensor, order, 1, |bytes| {
                 tensor.kind.decode(bytes, &mut groups);
                 packed.clear();
                 pack(layout, &groups, &mut packed, &mut scales, &mut offsets);
@@ -219,6 +222,32 @@ impl<'a> DataWriter<'a> {
             false => None,
         };
         Ok(Matrix::Quantised(Quantised { rows, columns, bits, block, quants, scales, offsets }))
+    }
+
+    /// Packs tensors with equal columns for our own operators, one after the other: `[bytes]`.
+    ///
+    /// # Panics
+    /// If a tensor is of plain floats.
+    pub(crate) fn packed(&mut self, gguf: &Gguf, parts: &[(&TensorInfo, RowOrder)]) -> Result<Stored> {
+        let offset = self.align()?;
+        let mut bytes = 0;
+        let mut tiles = Vec::new();
+        for &(tensor, order) in parts {
+            let format = Format::of(tensor.kind).expect("plain floats are not packed");
+            let row_bytes = tensor.kind.bytes(tensor.columns);
+            for_each_chunk(gguf, tensor, order, ROWS, |chunk| {
+                let rows: Vec<&[u8]> = chunk.chunks_exact(row_bytes).collect();
+                tiles.clear();
+                for sixteen in rows.chunks(ROWS) {
+                    pack_tile(tensor.kind, format, sixteen, &mut tiles);
+                }
+                bytes += tiles.len();
+                self.write(&tiles)?;
+                self.progress.advance(chunk.len() as u64);
+                Ok(())
+            })?;
+        }
+        Ok(self.stored(super::onnx_proto::data_type::UINT8, offset, &[bytes]))
     }
 
     /// Rounds offsets `[rows, columns / 32]` to 8 bits.
@@ -243,24 +272,24 @@ impl<'a> DataWriter<'a> {
         Ok(Offsets::Rounded { count, quants, scales })
     }
 
-    fn dense(
+    /// Writes tensors as 32-bit floats, whatever they are stored as.
+    pub(crate) fn dense(
         &mut self,
         gguf: &Gguf,
         parts: &[(&TensorInfo, RowOrder)],
         rows: usize,
         columns: usize,
-    ) -> Result<Matrix> {
+    ) -> Result<Stored> {
         let offset = self.align()?;
         for &(tensor, order) in parts {
-            for_each_chunk(gguf, tensor, order, |bytes| {
+            for_each_chunk(gguf, tensor, order, 1, |bytes| {
                 let floats = tensor.kind.floats(bytes);
                 self.write(&floats.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
                 self.progress.advance(bytes.len() as u64);
                 Ok(())
             })?;
         }
-        let values = self.stored(super::onnx_proto::data_type::FLOAT, offset, &[rows, columns]);
-        Ok(Matrix::Dense { values })
+        Ok(self.stored(super::onnx_proto::data_type::FLOAT, offset, &[rows, columns]))
     }
 }
 
@@ -268,11 +297,12 @@ fn for_each_chunk(
     gguf: &Gguf,
     tensor: &TensorInfo,
     order: RowOrder,
+    multiple: usize,
     mut work: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let row_bytes = tensor.kind.bytes(tensor.columns).max(1);
     // A chunk holds whole heads, so that rows change places only inside it.
-    let multiple = if let RowOrder::Interleaved(head) = order { head } else { 1 };
+    let multiple = multiple * if let RowOrder::Interleaved(head) = order { head } else { 1 };
     let chunk_rows = (CHUNK_BYTES / row_bytes).max(1).next_multiple_of(multiple);
     let (mut bytes, mut ordered) = (Vec::new(), Vec::new());
     for first in (0..tensor.rows).step_by(chunk_rows) {

@@ -61,16 +61,6 @@ impl Sequence {
         Self { job, vocabulary, budget: budget.max(1), sampler, emitter, answer: Tally::default() }
     }
 
-    /// The prompt.
-    pub(crate) fn input(&self) -> &[u32] {
-        &self.job.request.input
-    }
-
-    /// The most tokens that prompt and answer may come to.
-    pub(crate) fn capacity(&self) -> usize {
-        self.input().len() + self.budget
-    }
-
     /// Notes how many of the prompt's tokens were not computed anew.
     pub(crate) fn note_reused(&mut self, tokens: usize) {
         self.answer.reused = tokens as u32;

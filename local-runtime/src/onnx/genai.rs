@@ -150,6 +150,11 @@ impl GenaiConfig {
         Ok(())
     }
 
+    /// Layers with a cache.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers
+    }
+
     /// Names of each cache input and the output that continues it.
     pub(crate) fn cache_names(&self) -> Vec<(String, String)> {
         let name = |pattern: &str, layer: usize| pattern.replace("%d", &layer.to_string());

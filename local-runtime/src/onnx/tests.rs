@@ -11,11 +11,13 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::OnnxBackend;
+use super::{GenaiConfig, OnnxBackend};
 use crate::artifact::{ModelDir, NoProgress, PipFetcher, Store};
-use crate::backend::Backend;
+use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
+use crate::convert::Operators;
 use crate::generate::sampling::Distribution;
+use crate::paged::PagedBackend;
 
 fn library() -> PathBuf {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
@@ -25,18 +27,24 @@ fn library() -> PathBuf {
     LIBRARY.get_or_init(fetch).clone()
 }
 
-fn backend(model: &Path) -> OnnxBackend {
+fn backend(model: &Path) -> Box<dyn Backend> {
     let config = RuntimeConfig { threads: Some(2), ..RuntimeConfig::new(model) };
-    OnnxBackend::load(&library(), &config).expect("the model loads")
+    let manifest = ModelDir::open(model).and_then(|model| model.manifest);
+    if manifest.is_some_and(|manifest| manifest.own_operators) {
+        let genai = GenaiConfig::load(model).expect("the description is sound");
+        Box::new(PagedBackend::load(&library(), &config, &genai).expect("the model loads"))
+    } else {
+        Box::new(OnnxBackend::load(&library(), &config).expect("the model loads"))
+    }
 }
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn convert(root: &Path, family: &str) -> ModelDir {
+fn convert(root: &Path, family: &str, operators: Operators) -> ModelDir {
     let gguf = fixture(&format!("tiny-{family}.gguf"));
-    Store::open(root).convert(&gguf, &format!("tiny-{family}"), &NoProgress).expect("converts")
+    Store::open(root).convert(&gguf, &format!("tiny-{family}"), operators, &NoProgress).expect("converts")
 }
 
 #[derive(Deserialize)]
@@ -61,19 +69,27 @@ fn divergence(expected: &[f32], actual: &[f32]) -> f64 {
     terms.sum()
 }
 
+/// Opens a sequence, appends tokens piece by piece, and closes it; the logits after each piece.
+fn run_pieces(backend: &mut dyn Backend, pieces: &[&[u32]]) -> Vec<Vec<f32>> {
+    let id = SequenceId(pieces.len() as u64);
+    let prompt = pieces.concat();
+    let opening = Opening { prompt: &prompt, capacity: prompt.len(), scope: None };
+    assert_eq!(backend.open(id, &opening).expect("opens"), Opened::Ready { reused: 0 });
+    let logits = pieces.iter().map(|tokens| {
+        let mut logits = Vec::new();
+        backend.step(&[Chunk { sequence: id, tokens, outputs: 1 }], &mut logits).expect("a step");
+        logits
+    });
+    let logits = logits.collect();
+    backend.close(id, false);
+    logits
+}
+
 /// The logits after the prompt and after each decoded token.
-fn run(backend: &mut OnnxBackend, reference: &Reference, chunk: usize) -> Vec<Vec<f32>> {
-    let mut logits = Vec::new();
-    backend.begin(reference.prompt.len() + reference.decode.len(), 0).expect("begins");
-    for tokens in reference.prompt.chunks(chunk) {
-        backend.step(tokens, &mut logits).expect("prefill");
-    }
-    let mut all = vec![logits.clone()];
-    for &token in &reference.decode {
-        backend.step(&[token], &mut logits).expect("decode");
-        all.push(logits.clone());
-    }
-    all
+fn run(backend: &mut dyn Backend, reference: &Reference, chunk: usize) -> Vec<Vec<f32>> {
+    let prompt: Vec<&[u32]> = reference.prompt.chunks(chunk).collect();
+    let pieces: Vec<&[u32]> = prompt.iter().copied().chain(reference.decode.chunks(1)).collect();
+    run_pieces(backend, &pieces).split_off(prompt.len() - 1)
 }
 
 /// Largest difference and mean divergence over all positions.
@@ -84,25 +100,27 @@ fn compare(expected: &[Vec<f32>], actual: &[Vec<f32>]) -> (f32, f64) {
     (differences.fold(0.0, f32::max), mean)
 }
 
-fn check_family(family: &str, difference_max: f32, divergence_max: f64) {
+fn check_family(family: &str, operators: Operators, difference_max: f32, divergence_max: f64) {
     let directory = tempfile::tempdir().expect("a directory");
-    let model = convert(directory.path(), family);
+    let model = convert(directory.path(), family, operators);
     let reference = reference(family);
     let mut backend = backend(&model.path);
-    let whole = run(&mut backend, &reference, reference.prompt.len());
+    let whole = run(&mut *backend, &reference, reference.prompt.len());
     let (difference, divergence) = compare(&reference.logits, &whole);
-    println!("{family}: largest difference {difference:.4}, mean divergence {divergence:.6}");
+    println!("{family} {operators:?}: largest difference {difference:.4}, mean divergence {divergence:.6}");
     assert!(
         difference < difference_max && divergence < divergence_max,
         "{family}: {difference} {divergence}"
     );
-    // The second sequence uses the same buffers, and reads the prompt in pieces.
-    let (difference, divergence) = compare(&reference.logits, &run(&mut backend, &reference, 5));
+    // The second sequence reads the prompt in pieces.
+    let (difference, divergence) = compare(&reference.logits, &run(&mut *backend, &reference, 5));
     assert!(
         difference < difference_max && divergence < divergence_max,
         "{family} chunked: {difference} {divergence}"
     );
-
+    if operators == Operators::Fastest {
+        return;
+    }
     // The same network with a cache that grows instead of being shared.
     let path = model.path.join("genai_config.json");
     let config = std::fs::read_to_string(&path).expect("readable");
@@ -112,24 +130,22 @@ fn check_family(family: &str, difference_max: f32, divergence_max: f64) {
     )
     .expect("written");
     let mut growing = self::backend(&model.path);
-    assert!(matches!(growing.cache, super::Cache::Growing(_)));
-    let (difference, _) = compare(&whole, &run(&mut growing, &reference, reference.prompt.len()));
+    let (difference, _) = compare(&whole, &run(&mut *growing, &reference, reference.prompt.len()));
     assert!(difference < 1e-4, "{family}: growing and shared caches differ by {difference}");
 }
 
 #[test]
-fn llama_logits_match_the_reference() {
-    check_family("llama", 1.0, 0.02);
+fn portable_networks_match_the_reference() {
+    for family in ["llama", "qwen2", "qwen3"] {
+        check_family(family, Operators::Portable, 1.0, 0.02);
+    }
 }
 
 #[test]
-fn qwen2_logits_match_the_reference() {
-    check_family("qwen2", 1.0, 0.02);
-}
-
-#[test]
-fn qwen3_logits_match_the_reference() {
-    check_family("qwen3", 1.0, 0.02);
+fn paged_networks_match_the_reference() {
+    for family in ["llama", "qwen2", "qwen3"] {
+        check_family(family, Operators::Fastest, 1.0, 0.02);
+    }
 }
 
 #[derive(Deserialize)]
@@ -182,12 +198,11 @@ fn check_real(model: &Path, name: &str, divergence_max: f64, agreement_min: f64)
     let bytes = std::fs::read(fixture(&format!("{name}.json"))).expect("the reference is committed");
     let reference: RealReference = serde_json::from_slice(&bytes).expect("the reference is JSON");
     let mut backend = backend(model);
-    backend.begin(reference.ids.len(), 0).expect("begins");
-    let (mut logits, mut divergences, mut same, mut agreed) = (Vec::new(), Vec::new(), 0, 0);
-    for (&id, position) in reference.ids.iter().zip(&reference.positions) {
-        backend.step(&[id], &mut logits).expect("decode");
-        divergences.push(divergence_of_top(position, &logits));
-        let best = crate::generate::sampling::most_likely(&logits, 1)[0].0;
+    let (mut divergences, mut same, mut agreed) = (Vec::new(), 0, 0);
+    let single: Vec<&[u32]> = reference.ids.chunks(1).collect();
+    for (logits, position) in run_pieces(&mut *backend, &single).iter().zip(&reference.positions) {
+        divergences.push(divergence_of_top(position, logits));
+        let best = crate::generate::sampling::most_likely(logits, 1)[0].0;
         same += usize::from(best == position.top[0]);
         // Which of two tokens wins a near-tie depends on the processor's kernels.
         let expected = position.top.iter().position(|&id| id == best).map(|rank| position.logprobs[rank]);
@@ -201,8 +216,7 @@ fn check_real(model: &Path, name: &str, divergence_max: f64, agreement_min: f64)
         same as f64 / count
     );
     assert!(mean <= divergence_max && agreement >= agreement_min, "mean {mean}, top-1 {agreement}");
-    backend.begin(reference.ids.len(), 0).expect("begins");
-    backend.step(&reference.ids, &mut logits).expect("prefill");
-    let prefilled = divergence_of_top(&reference.positions[reference.ids.len() - 1], &logits);
+    let logits = run_pieces(&mut *backend, &[&reference.ids]);
+    let prefilled = divergence_of_top(&reference.positions[reference.ids.len() - 1], &logits[0]);
     assert!(prefilled <= 5.0 * divergence_max, "prefill: {prefilled}");
 }

@@ -121,6 +121,12 @@ impl PagePool {
         2 * self.shape.half() * size_of::<u16>() * self.layers.len()
     }
 
+    /// Pages that take memory.
+    pub(crate) fn pages_with_memory(&self) -> usize {
+        let counts = self.counts();
+        counts.held.len() - counts.free.len()
+    }
+
     /// Pages that are held.
     #[cfg(test)]
     pub(crate) fn pages_held(&self) -> usize {

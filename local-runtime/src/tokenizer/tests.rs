@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::TextCodec;
 use super::template::{ChatTemplate, Guard};
 use crate::artifact::{NoProgress, PipFetcher, Store};
+use crate::convert::Operators;
 use crate::error::Error;
 use crate::generate::{ChatMessage, Role};
 
@@ -42,7 +43,9 @@ fn smollm2_ids_match_the_reference() {
 fn qwen2_splitting_matches_the_reference() {
     let directory = tempfile::tempdir().expect("a directory");
     let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-qwen2.gguf");
-    let model = Store::open(directory.path()).convert(&gguf, "tiny", &NoProgress).expect("converts");
+    let model = Store::open(directory.path())
+        .convert(&gguf, "tiny", Operators::Fastest, &NoProgress)
+        .expect("converts");
     check(&model.path, "tiny-qwen2");
 }
 

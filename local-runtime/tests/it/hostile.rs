@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use local_runtime::{Error, NoProgress, Runtime, RuntimeConfig, Store};
+use local_runtime::{Error, NoProgress, Operators, Runtime, RuntimeConfig, Store};
 
 fn fixture(family: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/tiny-{family}.gguf"));
@@ -21,7 +21,9 @@ impl Bench {
     fn convert(&self, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.directory.path().join("input.gguf");
         std::fs::write(&path, bytes).expect("written");
-        Store::open(self.directory.path()).convert(&path, "input", &NoProgress).map(|model| model.path)
+        Store::open(self.directory.path())
+            .convert(&path, "input", Operators::Fastest, &NoProgress)
+            .map(|model| model.path)
     }
 
     fn refuse(&self, bytes: &[u8]) -> String {

@@ -127,15 +127,15 @@ fn stop_sequences_end_the_answer_and_are_not_shown() {
 
 #[test]
 fn dropping_a_stream_frees_the_worker() {
-    let runtime = crate::load(|config| config.max_queue = 4);
+    let runtime = crate::load(|config| (config.max_queue, config.max_concurrency) = (4, 1));
     let input = ask(&runtime, "Tell me a long story.");
     let mut running = runtime.generate(greedy(input.clone(), 1500)).expect("queued").blocking();
     running.next().expect("a token").expect("computes");
     // Waits behind the first, and leaves before its turn.
     let waiting = runtime.generate(greedy(input.clone(), 1500)).expect("queued");
-    assert_eq!(runtime.queue_depth(), 1);
+    assert_eq!(runtime.load_now().waiting, 1);
     drop(waiting);
-    assert_eq!(runtime.queue_depth(), 0);
+    assert_eq!(runtime.load_now().waiting, 0);
     let started = Instant::now();
     drop(running);
     let (tokens, _) = run(&runtime, greedy(input, 2));
@@ -146,7 +146,7 @@ fn dropping_a_stream_frees_the_worker() {
 
 #[test]
 fn a_full_queue_is_busy_and_says_when_to_return() {
-    let runtime = crate::load(|config| config.max_queue = 1);
+    let runtime = crate::load(|config| (config.max_queue, config.max_concurrency) = (1, 1));
     let input = ask(&runtime, "Tell me a long story.");
     let mut running = runtime.generate(greedy(input.clone(), 500)).expect("queued").blocking();
     running.next().expect("a token").expect("computes");

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use local_runtime::{
-    CatalogueEntry, Error, Fetcher, NoProgress, Progress, Purpose, Result, Source, Store, Wheel,
+    CatalogueEntry, Error, Fetcher, NoProgress, Operators, Progress, Purpose, Result, Source, Store, Wheel,
 };
 use sha2::{Digest, Sha256};
 
@@ -237,12 +237,15 @@ fn names_cannot_leave_the_store() {
     File::create(&gguf).and_then(|mut file| file.write_all(&fixture())).expect("written");
     for name in ["../x", "a/b", "", ".hidden", "a b"] {
         assert!(
-            matches!(store.convert(&gguf, name, &NoProgress), Err(Error::InvalidRequest { .. })),
+            matches!(
+                store.convert(&gguf, name, Operators::Fastest, &NoProgress),
+                Err(Error::InvalidRequest { .. })
+            ),
             "{name}"
         );
     }
     assert_eq!(
-        store.convert(&gguf, "my-Model_1.0", &NoProgress).expect("a good name").name(),
+        store.convert(&gguf, "my-Model_1.0", Operators::Fastest, &NoProgress).expect("a good name").name(),
         "my-Model_1.0"
     );
 }
