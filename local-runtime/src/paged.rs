@@ -20,7 +20,7 @@ use crate::convert::ROWS_INPUT;
 use crate::error::{Error, Result};
 use crate::onnx::{GenaiConfig, session_builder};
 use crate::operators::pages::{PAGE_TOKENS, PageId, PagePool, Shape, Span};
-use crate::operators::{self};
+use crate::operators;
 use prefix::Prefixes;
 
 /// A session, its pages, and its sequences.
@@ -60,8 +60,10 @@ impl PagedBackend {
         let shape = Shape { heads: genai.kv_heads, size: genai.head_size };
         let pool = Arc::new(PagePool::new(shape, genai.layers()));
         let action = "set up a session";
+        // The library has to be loaded before the operators are made.
+        let builder = session_builder(library, config)?;
         let operators = operators::domain(&pool, config.effective_threads()).map_err(Error::onnx(action))?;
-        let session = session_builder(library, config)?
+        let session = builder
             .with_operators(operators)
             .map_err(Error::onnx(action))?
             .commit_from_file(&path)
