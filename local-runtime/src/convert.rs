@@ -26,7 +26,7 @@ use crate::artifact::{FORMAT_VERSION, Manifest, Progress, sha256_of};
 use crate::error::{Error, Result};
 pub(crate) use blocks::{BlockType, GROUP, Group, scale_and_minimum};
 use gguf::Gguf;
-use network::{Architecture, NetworkBuilder};
+use network::{Architecture, EMBEDDING, NetworkBuilder};
 use paged::PagedBuilder;
 pub(crate) use paged::ROWS_INPUT;
 use vocabulary::Vocabulary;
@@ -76,7 +76,7 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
     progress.begin(&format!("converting {}", request.name), Some(stored));
     let written = write_network(&gguf, &architecture, request, progress);
     progress.end();
-    written?;
+    let weight_bytes = written?;
     write_json(request.out, "tokenizer.json", &vocabulary.tokenizer_json)?;
     write_json(request.out, "tokenizer_config.json", &tokenizer_config(&vocabulary))?;
     write_json(request.out, "genai_config.json", &genai_config(&architecture, &vocabulary))?;
@@ -95,6 +95,7 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
         context_tokens: architecture.context as u32,
         eos_ids: vocabulary.eos_ids,
         installed_bytes: directory_bytes(request.out)?,
+        weight_bytes,
         own_operators: request.operators.own(),
     };
     manifest.write(request.out)
@@ -105,15 +106,18 @@ fn write_network(
     architecture: &Architecture,
     request: &Request<'_>,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<u64> {
     let mut data = DataWriter::create(request.out, progress)?;
     let model = if request.operators.own() {
         PagedBuilder::new(gguf, architecture, &mut data).build()?
     } else {
         NetworkBuilder::new(gguf, architecture, &mut data).build()?
     };
-    data.finish()?;
-    write(request.out, "model.onnx", &model.encode_to_vec())
+    let written = data.finish()?;
+    write(request.out, "model.onnx", &model.encode_to_vec())?;
+    // A table that is not the output's too is read a row at a time.
+    let table = gguf.tensor(EMBEDDING).filter(|_| gguf.tensor("output.weight").is_some());
+    Ok(written - table.map_or(0, |table| (table.kind.bytes(table.columns) * table.rows) as u64))
 }
 
 fn tokenizer_config(vocabulary: &Vocabulary) -> Json {

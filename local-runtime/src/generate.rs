@@ -123,6 +123,8 @@ pub struct GenerateRequest {
     pub tenant: Option<Arc<str>>,
     /// Requests of a higher priority start first. Default 0.
     pub priority: i8,
+    /// Whether tokens may be guessed from the text ([`crate::RuntimeConfig::guessing`]). Default `true`; benchmarks switch it off.
+    pub guessing: bool,
 }
 
 impl GenerateRequest {
@@ -138,6 +140,7 @@ impl GenerateRequest {
             ignore_eos: false,
             tenant: None,
             priority: 0,
+            guessing: true,
         }
     }
 

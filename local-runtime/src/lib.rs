@@ -37,7 +37,7 @@ pub use artifact::{
     CACHE_VARIABLE, CatalogueEntry, DEFAULT_MODEL, FORMAT_VERSION, Fetcher, Manifest, ModelDir, NoProgress,
     ONNX_RUNTIME_VERSION, PipFetcher, Progress, Purpose, Source, Store, Wheel, WheelTags, catalogue, find,
 };
-pub use bench::{BenchReport, bench};
+pub use bench::{Aggregate, BenchReport, bench};
 pub use config::{
     DEFAULT_CACHE_MIB, DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_CONCURRENCY, DEFAULT_MAX_OUTPUT_TOKENS,
     DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS, RuntimeConfig,

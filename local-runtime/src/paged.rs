@@ -6,6 +6,8 @@
 //! remembered prefixes make room when they are needed.
 
 mod prefix;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,8 +21,8 @@ use crate::config::RuntimeConfig;
 use crate::convert::ROWS_INPUT;
 use crate::error::{Error, Result};
 use crate::onnx::{GenaiConfig, session_builder};
-use crate::operators::pages::{PAGE_TOKENS, PageId, PagePool, Shape, Span};
 use crate::operators;
+use crate::operators::pages::{PAGE_TOKENS, PageId, PagePool, Shape, Span};
 use prefix::Prefixes;
 
 /// A session, its pages, and its sequences.

@@ -35,6 +35,8 @@ pub struct ModelInfo {
     pub licence: Option<String>,
     /// Whether the model can take conversations.
     pub has_chat_template: bool,
+    /// Bytes of weights that are read for each generated token, if known.
+    pub weight_bytes: Option<u64>,
 }
 
 /// A loaded model: a cheap handle that can be cloned and shared between threads.
@@ -50,6 +52,7 @@ struct Inner {
     info: ModelInfo,
     codec: Arc<TextCodec>,
     limits: Arc<Limits>,
+    threads: usize,
     queue: Arc<Queue>,
     healthy: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -100,6 +103,7 @@ impl Runtime {
             parameters: model.manifest.as_ref().map(|manifest| manifest.parameters),
             context_tokens: context_tokens as u32,
             vocabulary: backend.vocabulary(),
+            weight_bytes: model.manifest.as_ref().map(|manifest| manifest.weight_bytes),
             licence: model.manifest.and_then(|manifest| manifest.licence),
             has_chat_template: codec.has_template(),
         };
@@ -122,10 +126,11 @@ impl Runtime {
             Arc::clone(&queue),
             Arc::clone(&healthy),
         );
+        let threads = config.effective_threads();
         let thread = std::thread::Builder::new().name("local-model".to_owned()).spawn(move || worker.run());
         let thread = thread.map_err(Error::io("start a thread for", directory))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { info, codec, limits, queue, healthy, thread }) })
+        Ok(Self { inner: Arc::new(Inner { info, codec, limits, threads, queue, healthy, thread }) })
     }
 
     /// What is loaded.
@@ -162,6 +167,18 @@ impl Runtime {
     /// [`Error::Template`] when the model has no template, or the template refuses the conversation, fails, or runs too long.
     pub fn render(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
         self.inner.codec.render(messages)
+    }
+
+    /// Requests that are computed together at most.
+    #[must_use]
+    pub fn max_concurrency(&self) -> usize {
+        self.inner.limits.max_concurrency
+    }
+
+    /// Threads that compute a step.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.inner.threads
     }
 
     /// How busy the model is.

@@ -73,6 +73,7 @@ struct Running {
     /// Prompt and answer.
     tokens: Vec<u32>,
     prompt: usize,
+    guessing: bool,
     lookup: Lookup,
     /// Guesses in the current step.
     guesses: Vec<u32>,
@@ -179,7 +180,7 @@ impl<B: Backend> Worker<B> {
 
     fn start(&mut self, id: SequenceId, job: Job, reused: usize) {
         let (tenant, tokens) = (job.request.tenant.clone(), job.request.input.clone());
-        let budget = self.budget(&job.request);
+        let (budget, guessing) = (self.budget(&job.request), job.request.guessing);
         self.queue.charge(&tenant, (tokens.len() - reused) as u64);
         let mut sequence = Sequence::new(job, budget, Arc::clone(&self.vocabulary));
         sequence.note_reused(reused);
@@ -192,6 +193,7 @@ impl<B: Backend> Worker<B> {
             computed: reused,
             tokens,
             prompt,
+            guessing,
             lookup: Lookup::default(),
             guesses: Vec::new(),
         });
@@ -256,7 +258,8 @@ impl<B: Backend> Worker<B> {
         let mut shares = Vec::new();
         for &index in &growing {
             let running = &mut self.running[index];
-            running.guesses = if guess { running.lookup.guess(&running.tokens) } else { Vec::new() };
+            running.guesses =
+                if guess && running.guessing { running.lookup.guess(&running.tokens) } else { Vec::new() };
             let count = 1 + running.guesses.len();
             shares.push(Share { index, count, outputs: count });
         }

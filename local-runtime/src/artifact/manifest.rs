@@ -35,6 +35,8 @@ pub struct Manifest {
     pub eos_ids: Vec<u32>,
     /// Size of all files together, in bytes.
     pub installed_bytes: u64,
+    /// Bytes of weights that a generated token reads: all but the rows of the table of embeddings that it does not need.
+    pub weight_bytes: u64,
     /// Whether the network uses this crate's own operators, which only this crate can run.
     pub own_operators: bool,
 }

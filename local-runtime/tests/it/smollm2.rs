@@ -192,11 +192,16 @@ fn results_do_not_depend_on_what_ran_before() {
     let runtime = crate::load(|config| config.prefill_chunk_tokens = 16);
     let shared = "You are a helpful assistant who answers briefly and never makes things up. ".repeat(3);
     let question = |text: &str| runtime.tokenize(&format!("{shared}{text}")).expect("tokenises");
-    let (fresh, finish) = run(&runtime, greedy(question("What is a lake?"), 12));
+    let of = |tenant: &str, text: &str, tokens| {
+        run(&runtime, GenerateRequest { tenant: Some(tenant.into()), ..greedy(question(text), tokens) })
+    };
+    let (fresh, finish) = of("a", "What is a lake?", 12);
     assert_eq!(finish.reused_tokens, 0);
-    run(&runtime, greedy(question("Why is the sky blue on most days?"), 30));
-    let (again, finish) = run(&runtime, greedy(question("What is a lake?"), 12));
-    assert!(finish.reused_tokens >= 32 && finish.reused_tokens.is_multiple_of(16), "{finish:?}");
+    of("a", "Why is the sky blue on most days?", 30);
+    let (_, finish) = of("b", "What is a lake?", 12);
+    assert_eq!(finish.reused_tokens, 0, "another tenant's prompts are not to be noticed");
+    let (again, finish) = of("a", "What is a lake?", 12);
+    assert!(finish.reused_tokens >= 32 && finish.reused_tokens.is_multiple_of(32), "{finish:?}");
     assert_eq!(
         fresh.iter().map(|t| (t.id, t.logprob)).collect::<Vec<_>>(),
         again.iter().map(|t| (t.id, t.logprob)).collect::<Vec<_>>()
