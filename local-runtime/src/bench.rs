@@ -115,6 +115,8 @@ pub fn bench(runtime: &Runtime) -> Result<BenchReport> {
         }
         aggregate.push(Aggregate { batch, tokens_per_second: median(&mut rates) });
     }
+    // Before the bandwidth is measured, which takes memory of its own.
+    let peak_memory_bytes = peak_memory_bytes();
     Ok(BenchReport {
         prefill_tokens_per_second: median(&mut prefill),
         prompt_tokens: long,
@@ -127,7 +129,7 @@ pub fn bench(runtime: &Runtime) -> Result<BenchReport> {
         weight_bytes: runtime.info().weight_bytes,
         bandwidth_bytes_per_second: bandwidth(runtime.threads()),
         threads: runtime.threads(),
-        peak_memory_bytes: peak_memory_bytes(),
+        peak_memory_bytes,
     })
 }
 

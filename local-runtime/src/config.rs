@@ -33,6 +33,9 @@ pub struct RuntimeConfig {
     /// 1.6 times faster on a calm machine, costs whole cores while generating, and is slower than
     /// blocking on a machine that does other work.
     pub spinning: bool,
+    /// Whether thread count (if not set) and spinning are chosen by measuring when the model is loaded, which takes some seconds.
+    /// Default `false`.
+    pub tune: bool,
     /// Requests that are computed together, 1 to 256; the others wait. Default 8. More of them make the whole faster and each one
     /// slower.
     pub max_concurrency: usize,
@@ -63,6 +66,7 @@ impl Default for RuntimeConfig {
             model_dir: PathBuf::new(),
             threads: None,
             spinning: false,
+            tune: false,
             max_concurrency: DEFAULT_MAX_CONCURRENCY,
             cache_mib: DEFAULT_CACHE_MIB,
             max_queue: DEFAULT_MAX_QUEUE,

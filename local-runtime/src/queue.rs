@@ -46,6 +46,9 @@ struct State {
     waiting: VecDeque<Job>,
     running: usize,
     closed: bool,
+    draining: bool,
+    /// When a step last ended, while something runs.
+    progress: Instant,
     /// Mean time from start to end of a request.
     service: Duration,
     /// Work done for each tenant, and its requests that wait or run.
@@ -73,6 +76,8 @@ pub struct Load {
     pub cache_bytes: usize,
     /// The most that they may take.
     pub cache_bytes_max: usize,
+    /// How long the current step has been running; zero if nothing runs. Minutes mean that something is stuck.
+    pub step_running: Duration,
 }
 
 impl Queue {
@@ -81,6 +86,8 @@ impl Queue {
             waiting: VecDeque::new(),
             running: 0,
             closed: false,
+            draining: false,
+            progress: Instant::now(),
             service: FIRST_ESTIMATE,
             tenants: HashMap::new(),
             cache_bytes: (0, 0),
@@ -96,7 +103,7 @@ impl Queue {
     /// Adds a job, or refuses it.
     pub(crate) fn push(&self, job: Job) -> Result<()> {
         let mut state = self.state();
-        if state.closed {
+        if state.closed || state.draining {
             return Err(Error::WorkerGone);
         }
         state.forget_abandoned();
@@ -111,7 +118,8 @@ impl Queue {
         Ok(())
     }
 
-    /// The next job whose caller still waits; `None` once closed, and when there is none and `wait` is false. Counts as running until
+    /// The next job whose caller still waits; `None` once closed, when there is none and `wait` is false, and when there is none and
+    /// none will come. Counts as running until
     /// [`Queue::done`] or [`Queue::put_back`].
     pub(crate) fn pop(&self, wait: bool) -> Option<Job> {
         let mut state = self.state();
@@ -122,9 +130,10 @@ impl Queue {
             state.forget_abandoned();
             if let Some(job) = state.take_next() {
                 state.running += 1;
+                state.progress = Instant::now();
                 return Some(job);
             }
-            if !wait {
+            if !wait || state.draining {
                 return None;
             }
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -155,9 +164,11 @@ impl Queue {
         }
     }
 
-    /// Notes the memory of the cache, held and at most.
-    pub(crate) fn note_cache(&self, bytes: (usize, usize)) {
-        self.state().cache_bytes = bytes;
+    /// Notes that a step ended, and the memory of the cache, held and at most.
+    pub(crate) fn note_step(&self, cache_bytes: (usize, usize)) {
+        let mut state = self.state();
+        state.cache_bytes = cache_bytes;
+        state.progress = Instant::now();
     }
 
     /// How busy the model is now.
@@ -170,11 +181,25 @@ impl Queue {
             estimated_wait: state.estimated_wait(self.concurrency),
             cache_bytes: state.cache_bytes.0,
             cache_bytes_max: state.cache_bytes.1,
+            step_running: if state.running > 0 { state.progress.elapsed() } else { Duration::ZERO },
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.state().closed
+    }
+
+    /// Refuses new jobs; those that wait are still done.
+    pub(crate) fn drain(&self) {
+        self.state().draining = true;
+        self.ready.notify_all();
+    }
+
+    /// Whether all is done that was to be done before the end.
+    pub(crate) fn is_drained(&self) -> bool {
+        let mut state = self.state();
+        state.forget_abandoned();
+        state.draining && state.waiting.is_empty() && state.running == 0
     }
 
     /// Refuses new jobs and hands back those that wait.
@@ -313,6 +338,21 @@ mod tests {
         let (newcomer, _c) = job_of(Some("b"), 0);
         queue.push(newcomer).expect("room");
         assert_eq!(queue.state().tenants[&Some(Arc::from("b"))].work, 1000);
+    }
+
+    #[test]
+    fn draining_refuses_callers_and_serves_those_that_wait() {
+        let queue = Queue::new(4, 1);
+        let (first, _a) = job();
+        queue.push(first).expect("room");
+        queue.drain();
+        let (second, _b) = job();
+        assert!(matches!(queue.push(second), Err(Error::WorkerGone)));
+        assert!(!queue.is_drained());
+        let job = queue.pop(true).expect("the one that waited");
+        assert!(!queue.is_drained());
+        queue.done(&job.request.tenant, None);
+        assert!(queue.is_drained() && queue.pop(true).is_none());
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::artifact::ModelDir;
-use crate::backend::Backend;
+use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::{DEFAULT_CONTEXT_TOKENS, RuntimeConfig};
 use crate::error::{Error, Result};
 use crate::generate::sequence::Vocabulary;
@@ -41,7 +41,7 @@ pub struct ModelInfo {
 
 /// A loaded model: a cheap handle that can be cloned and shared between threads.
 ///
-/// The inference thread ends when the last handle and the running generation are gone.
+/// The inference thread ends when the last handle is gone and all that was asked of it is done or no longer listened to.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,
@@ -72,6 +72,7 @@ impl Runtime {
             manifest: ModelDir::open(&config.model_dir).and_then(|model| model.manifest),
         };
         if model.manifest.as_ref().is_some_and(|manifest| manifest.own_operators) {
+            let config = if config.tune { tune(library, config, &genai)? } else { config };
             let backend = PagedBackend::load(library, &config, &genai)?;
             return Self::start(backend, model, codec, &genai, &config);
         }
@@ -107,6 +108,11 @@ impl Runtime {
             licence: model.manifest.and_then(|manifest| manifest.licence),
             has_chat_template: codec.has_template(),
         };
+        let mut backend = backend;
+        warm_up(&mut backend).map_err(|error| {
+            let reason = format!("it does not compute: {error}{}", cause(&error));
+            Error::CorruptModel { path: directory.clone(), reason }
+        })?;
         let limits = Arc::new(Limits {
             context_tokens,
             max_output_tokens: config.max_output_tokens as usize,
@@ -209,10 +215,18 @@ impl Runtime {
         Ok(stream)
     }
 
-    /// Refuses new work, ends the running generation at its next step, fails those that wait, and waits for the thread. Call it
+    /// Refuses new work and lets what runs and waits come to its end, on its own time: the way to put another model in this one's
+    /// place. Dropping the last handle does the same.
+    pub fn drain(&self) {
+        self.inner.queue.drain();
+    }
+
+    /// Refuses new work, ends what runs at its next step, fails those that wait, and waits for the thread. Call it
     /// before the process exits, since the library must not be unloaded under a running step. Blocks.
     pub fn shutdown(&self) {
-        self.inner.close();
+        for job in self.inner.queue.close() {
+            job.sink.send(Err(Error::WorkerGone));
+        }
         let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // The worker catches panics, so there is nothing to learn from the outcome.
@@ -221,16 +235,72 @@ impl Runtime {
     }
 }
 
-impl Inner {
-    fn close(&self) {
-        for job in self.queue.close() {
-            job.sink.send(Err(Error::WorkerGone));
-        }
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.drain();
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.close();
+/// An error's source, as the rest of a sentence.
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, |source| format!(": {source}"))
+}
+
+/// Tokens of a warm-up's prompt, and steps after it.
+const WARM_UP: (usize, usize) = (16, 2);
+/// The same for a measurement.
+const TUNING: (usize, usize) = (16, 8);
+
+/// Computes a few tokens, so that the first request does not wait for weights to be read from the disk, and a network that cannot
+/// compute is found now.
+fn warm_up(backend: &mut dyn Backend) -> Result<()> {
+    run(backend, WARM_UP).map(|_| ())
+}
+
+/// Reads a prompt and appends single tokens; the median time of those.
+fn run(backend: &mut dyn Backend, (prompt, steps): (usize, usize)) -> Result<Duration> {
+    let tokens: Vec<u32> = (0..prompt + steps).map(|i| (i % backend.vocabulary()) as u32).collect();
+    let id = SequenceId(0);
+    let opening = Opening { prompt: &tokens[..prompt], capacity: tokens.len(), scope: None };
+    if backend.open(id, &opening)? == Opened::NoRoom {
+        return Ok(Duration::ZERO);
     }
+    let (mut logits, mut times) = (Vec::new(), Vec::new());
+    let pieces = std::iter::once(&tokens[..prompt]).chain(tokens[prompt..].chunks(1));
+    let outcome = pieces.into_iter().try_for_each(|tokens| {
+        let started = Instant::now();
+        backend.step(&[Chunk { sequence: id, tokens, outputs: 1 }], &mut logits)?;
+        times.push(started.elapsed());
+        Ok(())
+    });
+    backend.close(id, true);
+    outcome?;
+    let mut times = times.split_off(1);
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
+
+/// Tries thread counts and spinning, and keeps what decodes fastest now: on a machine that does other work, fewer threads that sleep
+/// between operators are often faster than many that spin. What the configuration states stays.
+fn tune(library: &Path, config: RuntimeConfig, genai: &GenaiConfig) -> Result<RuntimeConfig> {
+    let cores = config.effective_threads();
+    let threads = match config.threads {
+        Some(threads) => vec![threads],
+        None if cores > 2 => vec![cores, cores.div_ceil(2)],
+        None => vec![cores],
+    };
+    let mut best: Option<(Duration, RuntimeConfig)> = None;
+    for threads in threads {
+        for spinning in [false, true] {
+            let candidate = RuntimeConfig { threads: Some(threads), spinning, ..config.clone() };
+            let mut backend = PagedBackend::load(library, &candidate, genai)?;
+            run(&mut backend, WARM_UP)?;
+            let took = run(&mut backend, TUNING)?;
+            tracing::debug!(threads, spinning, milliseconds = took.as_secs_f64() * 1e3, "measured decoding");
+            if best.as_ref().is_none_or(|(least, _)| took < *least) {
+                best = Some((took, candidate));
+            }
+        }
+    }
+    Ok(best.map_or(config, |(_, candidate)| candidate))
 }

@@ -117,7 +117,7 @@ impl<B: Backend> Worker<B> {
     /// Works until the queue closes or something panics.
     pub(crate) fn run(mut self) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            while !self.queue.is_closed() {
+            while !self.queue.is_closed() && !self.queue.is_drained() {
                 self.turn(true);
             }
         }));
@@ -144,7 +144,7 @@ impl<B: Backend> Worker<B> {
         self.drop_abandoned();
         if !self.running.is_empty() {
             self.step();
-            self.queue.note_cache(self.backend.cache_bytes());
+            self.queue.note_step(self.backend.cache_bytes());
             return true;
         }
         false

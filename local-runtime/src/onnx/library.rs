@@ -27,6 +27,6 @@ pub(crate) fn environment(path: &Path) -> Result<&'static Environment> {
     }
     let builder = ort::init_from(&absolute).map_err(|error| unusable(error.to_string()))?;
     let environment = builder.with_name("sluicegate").build().map_err(Error::onnx("start"))?;
-    environment.set_log_level(LogLevel::Error);
+    environment.set_log_level(LogLevel::Fatal);
     Ok(&LOADED.get_or_init(|| (absolute, environment)).1)
 }

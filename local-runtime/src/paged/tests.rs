@@ -171,3 +171,50 @@ fn memory_is_a_bound_and_prefixes_make_room() {
         Err(crate::Error::ContextExceeded { .. })
     ));
 }
+
+/// A copy of the model with one file changed.
+fn damaged(file: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for entry in std::fs::read_dir(model()).expect("readable") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), directory.path().join(entry.file_name())).expect("copied");
+    }
+    let path = directory.path().join(file);
+    let bytes = std::fs::read(&path).expect("readable");
+    std::fs::write(&path, change(bytes)).expect("written");
+    directory
+}
+
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let text = String::from_utf8(bytes.to_vec()).expect("text");
+    assert!(text.contains(from), "{from} is not in {text}");
+    text.replace(from, to).into_bytes()
+}
+
+#[test]
+fn damaged_models_are_refused_when_they_are_loaded() {
+    backend(64);
+    let store = Store::open(Store::default_root());
+    let library = store.find_onnx_runtime(None).expect("it is there");
+    let config = |from: &'static str, to: &'static str| {
+        damaged("genai_config.json", move |bytes| replaced(&bytes, from, to))
+    };
+    let cases = [
+        ("truncated weights", damaged("model.onnx.data", |bytes| bytes[..bytes.len() / 2].to_vec())),
+        ("no weights", damaged("model.onnx.data", |_| Vec::new())),
+        ("truncated graph", damaged("model.onnx", |bytes| bytes[..bytes.len() / 2].to_vec())),
+        ("a graph of zeros", damaged("model.onnx", |bytes| vec![0; bytes.len()])),
+        ("too few key-value heads", config("\"num_key_value_heads\":2", "\"num_key_value_heads\":1")),
+        ("too many key-value heads", config("\"num_key_value_heads\":2", "\"num_key_value_heads\":4")),
+        ("heads of another size", config("\"head_size\":", "\"head_size\":1")),
+        ("too few layers", config("\"num_hidden_layers\":2", "\"num_hidden_layers\":1")),
+        ("a smaller vocabulary", config("\"vocab_size\":320", "\"vocab_size\":319")),
+    ];
+    for (what, directory) in cases {
+        let config = RuntimeConfig { threads: Some(2), ..RuntimeConfig::new(directory.path()) };
+        match crate::Runtime::load(&library, config) {
+            Err(crate::Error::CorruptModel { .. }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
