@@ -84,6 +84,14 @@ pub enum Error {
     /// The embedded model failed or is busy.
     #[error("{0}")]
     Local(#[source] local_runtime::Error),
+    /// The embedded model cannot answer in the form that was demanded.
+    #[error("the local model cannot follow `{param}`: {reason}")]
+    Format {
+        /// The field that demands it.
+        param: &'static str,
+        /// What about it.
+        reason: String,
+    },
     /// An upstream could not be reached or broke off.
     #[error("upstream `{upstream}`: {fault}")]
     Upstream {
@@ -147,6 +155,7 @@ impl Error {
             | Self::Method { .. } => Origin::Downstream,
             Self::Refused { .. } | Self::Budget(_) => Origin::Policy,
             Self::Local(_) => Origin::Local,
+            Self::Format { .. } => Origin::Downstream,
             Self::Upstream { .. } => Origin::Upstream,
             Self::Unaccountable(_)
             | Self::Ledger(_)
@@ -177,6 +186,7 @@ impl Error {
             Self::Unaccountable(_) => "unaccountable",
             Self::Ledger(_) => "ledger",
             Self::Local(error) => error.kind(),
+            Self::Format { .. } => "invalid_format",
             Self::Upstream { fault, .. } => match fault {
                 UpstreamFault::Unreachable(_) => "upstream_unreachable",
                 UpstreamFault::Timeout => "upstream_timeout",
@@ -202,7 +212,9 @@ impl Error {
             }
             Self::Local(error) => !matches!(
                 error,
-                local_runtime::Error::ContextExceeded { .. } | local_runtime::Error::InvalidRequest { .. }
+                local_runtime::Error::ContextExceeded { .. }
+                    | local_runtime::Error::InvalidRequest { .. }
+                    | local_runtime::Error::InvalidConstraint { .. }
             ),
             Self::Unaccountable(_)
             | Self::Ledger(_)
@@ -210,6 +222,7 @@ impl Error {
             | Self::SlowBody
             | Self::Deadline(_) => true,
             Self::Invalid { .. }
+            | Self::Format { .. }
             | Self::TooLarge { .. }
             | Self::Unauthorized(_)
             | Self::NoSuchPath { .. }
@@ -239,6 +252,7 @@ impl Error {
         match self {
             Self::Upstream { fault, .. } => !matches!(fault, UpstreamFault::TooLarge(_)),
             Self::Local(error) => !matches!(error, local_runtime::Error::InvalidRequest { .. }),
+            Self::Format { .. } => true,
             _ => false,
         }
     }

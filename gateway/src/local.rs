@@ -120,9 +120,9 @@ fn target(config: &Local, state: &State) -> Arc<Target> {
         clearance: config.clearance,
         capabilities: Capabilities {
             tools: false,
-            schema: false,
+            schema: true,
             vision: false,
-            choices: false,
+            choices: true,
             context_tokens,
         },
         price: Some(Price::FREE),

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use local_runtime::OutputFlag;
 use policies::{Cost, Decision, Location, Money, Outcome, Price, Profile, Target, Usage, UsageSource};
 
 use crate::gateway::Gateway;
 use crate::ledger::{Finish, Reservation, Row};
 
 /// What was used, and how that is known.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tally {
     /// Tokens.
     pub usage: Usage,
@@ -20,6 +21,8 @@ pub struct Tally {
     pub source: UsageSource,
     /// Confidence of a local answer.
     pub confidence: Option<f32>,
+    /// Signs of a bad answer, for local answers.
+    pub flags: Vec<OutputFlag>,
     /// Seconds of computing on this machine, all threads together.
     pub busy_core_seconds: f64,
 }
@@ -185,6 +188,18 @@ impl Account {
             let joules = tally.busy_core_seconds * self.gateway.watts_per_core();
             row.energy_joules = Some(row.energy_joules.unwrap_or(0.0) + joules);
             row.energy_method = "modelled: seconds from queueing to the end x threads x configured watts";
+        }
+    }
+
+    /// Notes the signs of a bad local answer. Once for each answer.
+    pub fn flagged(&mut self, flags: &[OutputFlag]) {
+        self.gateway.metrics.flagged(flags);
+        // An answer that the request's own limit cut off is an ordinary one.
+        let told = flags.iter().filter(|flag| **flag != OutputFlag::Truncated).map(|flag| flag.as_str());
+        let told: Vec<_> = told.collect();
+        if !told.is_empty() {
+            let text = format!("; the local answer was flagged: {}", told.join(", "));
+            self.row.reason.push_str(&text);
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use local_runtime::OutputFlag;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -74,6 +75,7 @@ pub struct Metrics {
     doubt: Family<KindLabel, Counter>,
     findings: Family<KindLabel, Counter>,
     errors: Family<KindLabel, Counter>,
+    flags: Family<KindLabel, Counter>,
     decision: Histogram,
     /// Requests in flight.
     pub in_flight: Gauge,
@@ -103,6 +105,7 @@ impl Default for Metrics {
             doubt: Family::default(),
             findings: Family::default(),
             errors: Family::default(),
+            flags: Family::default(),
             decision: Histogram::new([
                 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1,
             ]),
@@ -148,6 +151,11 @@ impl Metrics {
         );
         registry.register("sluicegate_findings", "Sensitive entities found, by kind", self.findings.clone());
         registry.register("sluicegate_errors", "Requests that did not succeed, by kind", self.errors.clone());
+        registry.register(
+            "sluicegate_local_answer_flags",
+            "Local answers with signs of being bad, by sign",
+            self.flags.clone(),
+        );
         registry.register(
             "sluicegate_decision_seconds",
             "Time to parse, identify, classify and decide: the gateway's own time before execution",
@@ -216,6 +224,13 @@ impl Metrics {
     /// Counts a request that was turned away before anything is known of it.
     pub fn refused(&self, error: &'static str) {
         self.errors.get_or_create(&KindLabel { kind: error.to_owned() }).inc();
+    }
+
+    /// Counts the signs of a bad local answer.
+    pub fn flagged(&self, flags: &[OutputFlag]) {
+        for flag in flags {
+            self.flags.get_or_create(&KindLabel { kind: flag.as_str().to_owned() }).inc();
+        }
     }
 
     /// Observes the gateway's own time before execution.

@@ -192,6 +192,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// A grammar that the answer must follow cannot be satisfied, is not supported, or is too large.
+    #[error("the answer's format cannot be enforced: {reason}")]
+    InvalidConstraint {
+        /// What about it, never a part of a prompt.
+        reason: String,
+    },
+
     /// A configuration value is out of range.
     #[error("invalid configuration: `{field}` {reason}")]
     InvalidConfig {
@@ -264,6 +271,7 @@ impl Error {
             Self::Tokenizer { .. } => "tokenizer",
             Self::Template { .. } => "template",
             Self::InvalidRequest { .. } => "invalid_request",
+            Self::InvalidConstraint { .. } => "invalid_constraint",
             Self::InvalidConfig { .. } => "invalid_config",
             Self::Busy { .. } => "busy",
             Self::ContextExceeded { .. } => "context_exceeded",

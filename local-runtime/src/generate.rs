@@ -4,7 +4,9 @@
 //! the pure parts of the loop that the worker runs: choosing a token, holding back bytes, finding
 //! stop sequences. Nothing here knows of ONNX Runtime.
 
+pub(crate) mod distribution;
 pub(crate) mod emit;
+pub(crate) mod flags;
 pub(crate) mod sampling;
 pub(crate) mod sequence;
 mod stream;
@@ -12,8 +14,10 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::constrain::Constraint;
 use crate::error::{Error, Result};
 
+pub use flags::OutputFlag;
 pub use stream::TokenStream;
 pub(crate) use stream::{EventSink, channel};
 
@@ -21,6 +25,10 @@ pub(crate) use stream::{EventSink, channel};
 pub const TOP_LOGPROBS_MAX: u8 = 20;
 /// The most stop sequences of one request.
 pub const STOP_SEQUENCES_MAX: usize = 64;
+/// The most entries of [`Sampling::logit_bias`].
+pub const LOGIT_BIAS_MAX: usize = 1024;
+/// How many tokens [`Finish::opening_logprob`] is the mean of.
+pub const OPENING_TOKENS: usize = 8;
 
 /// Who said something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,12 +82,20 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keep this many of the most likely tokens; 0 keeps all. Default 0.
     pub top_k: u32,
-    /// Makes the draw repeatable for the same model, library and thread count. Default: from the clock.
+    /// Keep tokens whose probability is at least this share of the most likely one's, 0 to 1. Default 0 (all).
+    pub min_p: f32,
+    /// Makes the draw repeatable on the same machine for the same model, library, thread count and company in a batch.
+    /// Elsewhere the logits' last bits may differ, and then so may the answer. Default: from the clock.
     pub seed: Option<u64>,
     /// Subtracted from a token's logit once for each time that the answer already has it, -2 to 2. Default 0.
     pub frequency_penalty: f32,
     /// Subtracted once from the logit of each token that the answer already has, -2 to 2. Default 0.
     pub presence_penalty: f32,
+    /// Divides the logits above 0 of tokens that the answer already has, and multiplies those below; above 0 to 2. Default 1
+    /// (none). The prompt's tokens are not counted.
+    pub repetition_penalty: f32,
+    /// Added to the logits of these token ids, -100 to 100 each; at most 1024, no id twice. Default none.
+    pub logit_bias: Vec<(u32, f32)>,
 }
 
 impl Default for Sampling {
@@ -88,9 +104,12 @@ impl Default for Sampling {
             temperature: 1.0,
             top_p: 1.0,
             top_k: 0,
+            min_p: 0.0,
             seed: None,
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
+            repetition_penalty: 1.0,
+            logit_bias: Vec::new(),
         }
     }
 }
@@ -100,6 +119,37 @@ impl Sampling {
     #[must_use]
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
+    }
+
+    fn validate(&self, vocabulary: usize) -> Result<()> {
+        let fault = |reason: String| Err(Error::InvalidRequest { reason });
+        let ranges = [
+            ("temperature", self.temperature, 0.0, 2.0),
+            ("top_p", self.top_p, 0.0, 1.0),
+            ("min_p", self.min_p, 0.0, 1.0),
+            ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
+            ("presence_penalty", self.presence_penalty, -2.0, 2.0),
+            ("repetition_penalty", self.repetition_penalty, f32::MIN_POSITIVE, 2.0),
+        ];
+        for (name, value, low, high) in ranges {
+            // Not-a-number is in no range.
+            if !(low..=high).contains(&value) {
+                let low = if low == f32::MIN_POSITIVE { "above 0".to_owned() } else { format!("from {low}") };
+                return fault(format!("{name} must be {low} to {high}"));
+            }
+        }
+        let mut ids: Vec<u32> = self.logit_bias.iter().map(|&(id, _)| id).collect();
+        ids.sort_unstable();
+        if ids.len() > LOGIT_BIAS_MAX || ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return fault(format!("logit_bias takes at most {LOGIT_BIAS_MAX} token ids, none of them twice"));
+        }
+        if let Some(id) = ids.last().filter(|&&id| id as usize >= vocabulary) {
+            return fault(format!("logit_bias names token {id}, and the vocabulary has {vocabulary}"));
+        }
+        if self.logit_bias.iter().any(|(_, bias)| !(-100.0..=100.0).contains(bias)) {
+            return fault("logit_bias must be from -100 to 100".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -116,7 +166,7 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// With each token, this many alternatives, at most 20. `None` gives none.
     pub top_logprobs: Option<u8>,
-    /// Generate on past the end-of-turn token, for benchmarks.
+    /// Generate on past the end-of-turn token, for benchmarks. Has no effect under a constraint.
     pub ignore_eos: bool,
     /// Who asks. Requests of one tenant share computed prefixes, and the tenants that wait get equal shares of the model. `None`
     /// shares nothing and counts as one tenant.
@@ -125,6 +175,9 @@ pub struct GenerateRequest {
     pub priority: i8,
     /// Whether tokens may be guessed from the text ([`crate::RuntimeConfig::guessing`]). Default `true`; benchmarks switch it off.
     pub guessing: bool,
+    /// The form that the answer must have, from [`crate::Runtime::constrain`]. An answer that ends with
+    /// [`FinishReason::Stop`] and no stop sequence has it; one that ends for its length may be incomplete.
+    pub constraint: Option<Constraint>,
 }
 
 impl GenerateRequest {
@@ -141,14 +194,13 @@ impl GenerateRequest {
             tenant: None,
             priority: 0,
             guessing: true,
+            constraint: None,
         }
     }
 
     /// Checks everything that does not depend on the model's state.
     pub(crate) fn validate(&self, vocabulary: usize) -> Result<()> {
         let fault = |reason: &str| Err(Error::InvalidRequest { reason: reason.to_owned() });
-        let within = |value: f32, low: f32, high: f32| value.is_finite() && (low..=high).contains(&value);
-        let sampling = &self.sampling;
         if self.input.is_empty() {
             return fault("the prompt has no tokens");
         }
@@ -158,22 +210,13 @@ impl GenerateRequest {
         if self.max_tokens == 0 {
             return fault("max_tokens must be at least 1");
         }
-        if !within(sampling.temperature, 0.0, 2.0) {
-            return fault("temperature must be from 0 to 2");
-        }
-        if !within(sampling.top_p, 0.0, 1.0) {
-            return fault("top_p must be from 0 to 1");
-        }
-        if !within(sampling.frequency_penalty, -2.0, 2.0) || !within(sampling.presence_penalty, -2.0, 2.0) {
-            return fault("frequency_penalty and presence_penalty must be from -2 to 2");
-        }
         if self.top_logprobs.is_some_and(|n| n > TOP_LOGPROBS_MAX) {
             return fault("top_logprobs must be at most 20");
         }
         if self.stop.len() > STOP_SEQUENCES_MAX || self.stop.iter().any(String::is_empty) {
             return fault("stop takes at most 64 sequences, none of them empty");
         }
-        Ok(())
+        self.sampling.validate(vocabulary)
     }
 }
 
@@ -200,7 +243,7 @@ pub struct Token {
     pub text: String,
     /// The token's own bytes, whatever is held back; empty for control tokens.
     pub bytes: Vec<u8>,
-    /// Natural logarithm of the token's probability at temperature 1, before penalties.
+    /// Natural logarithm of the token's probability at temperature 1, before biases, penalties and constraints.
     pub logprob: f32,
     /// The most likely tokens, best first, as many as asked for.
     pub top: Vec<TopToken>,
@@ -238,10 +281,17 @@ pub struct Finish {
     pub time_to_first_token: Duration,
     /// From the call of `generate` to the end.
     pub total: Duration,
-    /// Mean of the generated tokens' log-probabilities, 0 if there are none.
+    /// Mean of the generated tokens' log-probabilities, 0 if there are none. All of these are at temperature 1, before
+    /// biases, penalties and constraints; the end-of-turn token is not counted.
     pub mean_logprob: f32,
+    /// The same of the first [`OPENING_TOKENS`] tokens alone, where answers mostly go astray.
+    pub opening_logprob: f32,
     /// Least of the generated tokens' log-probabilities, 0 if there are none.
     pub min_logprob: f32,
+    /// Mean of [`Token::entropy`], 0 if there are no tokens.
+    pub mean_entropy: f32,
+    /// Signs of a bad answer, without duplicates.
+    pub flags: Vec<OutputFlag>,
 }
 
 /// What a [`TokenStream`] yields: any number of tokens, then one `Done`.

@@ -10,7 +10,8 @@
 //! onnx       networks in the layouts that others publish
 //! queue      bounded waiting and whose turn it is
 //! worker     the one thread that computes: continuous batching
-//! generate   requests, events, sampling, stop sequences
+//! generate   requests, events, sampling, stop sequences, signs of a bad answer
+//! constrain  JSON schemas and grammars -> which tokens may follow
 //! ```
 //!
 //! Invariants: one thread computes, so callers never block each other except in a bounded queue; text from
@@ -22,6 +23,7 @@ mod artifact;
 mod backend;
 mod bench;
 mod config;
+mod constrain;
 mod convert;
 mod error;
 mod generate;
@@ -42,11 +44,12 @@ pub use config::{
     DEFAULT_CACHE_MIB, DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_CONCURRENCY, DEFAULT_MAX_OUTPUT_TOKENS,
     DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS, RuntimeConfig,
 };
+pub use constrain::{Constraint, GRAMMAR_BYTES_MAX, Grammar};
 pub use convert::Operators;
 pub use error::{Error, Result};
 pub use generate::{
-    ChatMessage, Finish, FinishReason, GenerateRequest, Role, STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX,
-    Token, TokenEvent, TokenStream, TopToken,
+    ChatMessage, Finish, FinishReason, GenerateRequest, LOGIT_BIAS_MAX, OPENING_TOKENS, OutputFlag, Role,
+    STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX, Token, TokenEvent, TokenStream, TopToken,
 };
 pub use queue::Load;
 pub use runtime::{ModelInfo, Runtime};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::artifact::ModelDir;
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::{DEFAULT_CONTEXT_TOKENS, RuntimeConfig};
+use crate::constrain::{Constraint, Grammar};
 use crate::error::{Error, Result};
 use crate::generate::sequence::Vocabulary;
 use crate::generate::{ChatMessage, GenerateRequest, TokenStream, channel};
@@ -50,7 +51,7 @@ pub struct Runtime {
 #[derive(Debug)]
 struct Inner {
     info: ModelInfo,
-    codec: Arc<TextCodec>,
+    vocabulary: Arc<Vocabulary>,
     limits: Arc<Limits>,
     threads: usize,
     queue: Arc<Queue>,
@@ -121,13 +122,12 @@ impl Runtime {
             prefix_reuse: config.prefix_reuse,
             guessing: config.guessing,
         });
-        let (codec, queue) =
-            (Arc::new(codec), Arc::new(Queue::new(config.max_queue, config.max_concurrency)));
+        let queue = Arc::new(Queue::new(config.max_queue, config.max_concurrency));
         let healthy = Arc::new(AtomicBool::new(true));
-        let vocabulary = Vocabulary { codec: Arc::clone(&codec), eos_ids: genai.eos_ids.clone() };
+        let vocabulary = Arc::new(Vocabulary::new(Arc::new(codec), genai.eos_ids.clone()));
         let worker = Worker::new(
             backend,
-            Arc::new(vocabulary),
+            Arc::clone(&vocabulary),
             Arc::clone(&limits),
             Arc::clone(&queue),
             Arc::clone(&healthy),
@@ -136,7 +136,7 @@ impl Runtime {
         let thread = std::thread::Builder::new().name("local-model".to_owned()).spawn(move || worker.run());
         let thread = thread.map_err(Error::io("start a thread for", directory))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { info, codec, limits, threads, queue, healthy, thread }) })
+        Ok(Self { inner: Arc::new(Inner { info, vocabulary, limits, threads, queue, healthy, thread }) })
     }
 
     /// What is loaded.
@@ -148,7 +148,7 @@ impl Runtime {
     /// Number of tokens of a text, all of it plain. Runs on the calling thread, at some millions of bytes a second.
     #[must_use]
     pub fn count_tokens(&self, text: &str) -> usize {
-        self.inner.codec.count(text)
+        self.inner.vocabulary.codec.count(text)
     }
 
     /// The ids of a text; nothing in it becomes a control token.
@@ -156,14 +156,13 @@ impl Runtime {
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        self.inner.codec.encode(text)
+        self.inner.vocabulary.codec.encode(text)
     }
 
     /// The text of some ids; control tokens have none, bytes that are not UTF-8 become U+FFFD.
     #[must_use]
     pub fn detokenize(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.inner.codec.piece(id)).copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.inner.vocabulary.codec.decode(ids)
     }
 
     /// The prompt for a conversation, by the model's chat template, ending where the assistant begins. Contents are
@@ -172,7 +171,16 @@ impl Runtime {
     /// # Errors
     /// [`Error::Template`] when the model has no template, or the template refuses the conversation, fails, or runs too long.
     pub fn render(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        self.inner.codec.render(messages)
+        self.inner.vocabulary.codec.render(messages)
+    }
+
+    /// Compiles the form that answers must have, for [`GenerateRequest::constraint`]. The last few are remembered. Blocks for
+    /// milliseconds, and the first time for as long as it takes to sort the vocabulary (half a second).
+    ///
+    /// # Errors
+    /// [`Error::InvalidConstraint`] if it cannot be satisfied, is not supported, or is too large.
+    pub fn constrain(&self, grammar: &Grammar) -> Result<Constraint> {
+        self.inner.vocabulary.grammars.compile(grammar)
     }
 
     /// Requests that are computed together at most.
@@ -202,13 +210,17 @@ impl Runtime {
     /// Queues a generation; never blocks.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`], [`Error::ContextExceeded`], [`Error::Busy`] when the queue is full, and
+    /// [`Error::InvalidRequest`], [`Error::InvalidConstraint`], [`Error::ContextExceeded`], [`Error::Busy`] when the queue is full, and
     /// [`Error::WorkerGone`]. Errors while computing come through the stream.
     pub fn generate(&self, request: GenerateRequest) -> Result<TokenStream> {
         request.validate(self.inner.info.vocabulary)?;
         let limit = self.inner.limits.context_tokens - 1;
         if request.input.len() > limit {
             return Err(Error::ContextExceeded { prompt_tokens: request.input.len(), limit });
+        }
+        if request.constraint.as_ref().is_some_and(|form| !form.is_for(&self.inner.vocabulary.codec)) {
+            let reason = "it was compiled for another model".to_owned();
+            return Err(Error::InvalidConstraint { reason });
         }
         let (sink, stream) = channel();
         self.inner.queue.push(Job { request, sink, submitted: Instant::now() })?;

@@ -109,6 +109,12 @@ impl TextCodec {
         Ok(())
     }
 
+    /// The text of some tokens; bytes that are not UTF-8 become U+FFFD.
+    pub(crate) fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.piece(id)).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The bytes that a token stands for; none for control tokens and ids beyond the vocabulary.
     pub(crate) fn piece(&self, id: u32) -> &[u8] {
         self.pieces.get(id as usize).map_or(&[], |piece| piece)

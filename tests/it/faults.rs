@@ -48,6 +48,13 @@ async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
             400,
             Some("response_format.type"),
         ),
+        (format!(r#"{{"model":"auto",{hello},"temperature":NaN}}"#), 400, None),
+        (format!(r#"{{"model":"auto",{hello},"stop":{}}}"#, json!(["x"; 17])), 400, Some("stop")),
+        (format!(r#"{{"model":"auto",{hello},"n":129}}"#), 400, Some("n")),
+        (format!(r#"{{"model":"auto",{hello},"min_p":-1}}"#), 400, Some("min_p")),
+        (format!(r#"{{"model":"auto",{hello},"repetition_penalty":"x"}}"#), 400, Some("repetition_penalty")),
+        (format!(r#"{{"model":"auto",{hello},"logit_bias":{{"a":1}}}}"#), 400, Some("logit_bias")),
+        (format!(r#"{{"model":"auto",{hello},"structured_outputs":{{}}}}"#), 400, Some("structured_outputs")),
         (format!(r#"{{"model":"auto",{hello},"model":"gpt-4o"}}"#), 400, None),
         (deep, 400, None),
         (

@@ -4,5 +4,6 @@
 mod accounting;
 mod commands;
 mod faults;
+mod forms;
 mod routing;
 mod sdk;

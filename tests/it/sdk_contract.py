@@ -1,5 +1,6 @@
 """What a program written for the OpenAI SDK may rely on. Run by tests/it/sdk.rs against a test gateway."""
 
+import json
 import os
 
 import openai
@@ -29,6 +30,32 @@ raw = ask("Say hello.", model="local/default", logprobs=True, top_logprobs=3)
 first = raw.parse().choices[0].logprobs.content[0]
 assert first.logprob <= 0 and len(first.top_logprobs) == 3
 assert abs(first.top_logprobs[0].logprob - first.logprob) < 1e-4, "greedy takes the likeliest token"
+
+# A local answer that follows a schema, in two versions.
+schema = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}, "coastal": {"type": "boolean"}},
+    "required": ["city", "coastal"],
+    "additionalProperties": False,
+}
+answer = ask(
+    "Describe Lisbon.",
+    model="local/default",
+    max_tokens=60,
+    temperature=1,
+    seed=3,
+    n=2,
+    response_format={"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": schema}},
+).parse()
+assert [choice.index for choice in answer.choices] == [0, 1], answer
+for choice in answer.choices:
+    city = json.loads(choice.message.content)
+    assert choice.finish_reason == "stop" and set(city) == {"city", "coastal"}, choice
+    assert isinstance(city["city"], str) and isinstance(city["coastal"], bool), city
+assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+answer = ask("Answer in JSON.", model="local/default", max_tokens=60, response_format={"type": "json_object"}).parse()
+if answer.choices[0].finish_reason == "stop":
+    assert isinstance(json.loads(answer.choices[0].message.content), dict), answer
 
 # Hard, cloud.
 raw = ask(HARD)
@@ -76,6 +103,20 @@ for options, kind, param in [
     ({"model": "local/other"}, openai.NotFoundError, "model"),
     ({"temperature": 9}, openai.BadRequestError, "temperature"),
     ({"stop": [""]}, openai.BadRequestError, "stop"),
+    ({"n": 0}, openai.BadRequestError, "n"),
+    ({"logit_bias": {"1": 101}}, openai.BadRequestError, "logit_bias"),
+    ({"response_format": {"type": "json_schema"}}, openai.BadRequestError, "response_format.json_schema"),
+    (
+        {
+            "model": "local/default",
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": {"type": "integer", "minimum": 2, "maximum": 1}},
+            },
+        },
+        openai.BadRequestError,
+        "response_format",
+    ),
 ]:
     try:
         ask("hello", **options)

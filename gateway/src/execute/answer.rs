@@ -51,7 +51,7 @@ impl Answer {
     #[must_use]
     pub fn confidence(&self) -> Option<f32> {
         match self {
-            Self::Whole(whole) => whole.tally.and_then(|tally| tally.confidence),
+            Self::Whole(whole) => whole.tally.as_ref().and_then(|tally| tally.confidence),
             Self::Stream(_) => None,
         }
     }
@@ -141,7 +141,9 @@ impl SettledBody {
 
     fn settle(&mut self, outcome: Finish, error: &str) {
         if let Some(mut account) = self.account.take() {
-            account.used(&self.source.tally());
+            let tally = self.source.tally();
+            account.flagged(&tally.flags);
+            account.used(&tally);
             let status = if outcome == Finish::Aborted { 499 } else { 200 };
             account.finish(outcome, status, error);
         }

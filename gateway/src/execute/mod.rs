@@ -63,6 +63,9 @@ pub async fn execute(
                 remote::answer(gateway, call, plan, target, is_last).await
             }
         };
+        if let Ok(Answer::Whole(Whole { tally: Some(tally), .. })) = &outcome {
+            account.flagged(&tally.flags);
+        }
         match outcome {
             Ok(answer) if answer.confidence().is_some_and(|confidence| escalates(plan, confidence)) => {
                 account.row().reason.push_str("; the local answer's confidence was too low");

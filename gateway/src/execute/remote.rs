@@ -112,7 +112,7 @@ fn whole_tally(body: &[u8], call: &Call<'_>) -> Tally {
             (usage, UsageSource::Estimated)
         }
     };
-    Tally { usage, source, confidence: None, busy_core_seconds: 0.0 }
+    Tally { usage, source, confidence: None, flags: Vec::new(), busy_core_seconds: 0.0 }
 }
 
 /// A stream from an upstream.
@@ -173,7 +173,13 @@ impl RemoteStream {
             ..Usage::default()
         };
         let source = if self.usage.is_some() { UsageSource::Provider } else { UsageSource::Estimated };
-        Tally { usage: self.usage.unwrap_or(estimate), source, confidence: None, busy_core_seconds: 0.0 }
+        Tally {
+            usage: self.usage.unwrap_or(estimate),
+            source,
+            confidence: None,
+            flags: Vec::new(),
+            busy_core_seconds: 0.0,
+        }
     }
 
     pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {

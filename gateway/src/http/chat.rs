@@ -5,16 +5,18 @@
 //! those bytes, so that every unknown field survives as it was.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use local_runtime::{ChatMessage, Role as LocalRole, Sampling, TOP_LOGPROBS_MAX};
+use local_runtime::{ChatMessage, LOGIT_BIAS_MAX, Role as LocalRole, Sampling, TOP_LOGPROBS_MAX};
 use policies::Doubt;
 use router_model::Role;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::format::{self, Format};
 use crate::error::Error;
 
 /// Stop sequences of one request at most.
@@ -52,9 +54,10 @@ pub struct ChatRequest {
     pub logprobs: Option<u8>,
     /// Tools that may be called.
     pub tools: u32,
-    /// JSON mode or a JSON schema is demanded.
-    pub schema: bool,
-    /// A feature is used that the embedded model cannot follow (`logit_bias`, audio output).
+    /// A form that the answer must have.
+    pub format: Option<Format>,
+    /// A feature is used that the embedded model cannot follow: audio output, or `logit_bias` without naming the model
+    /// whose token ids are meant.
     pub exotic: bool,
     /// End user.
     pub user: String,
@@ -96,6 +99,10 @@ struct RawChat<'a> {
     #[serde(borrow)]
     top_k: Option<&'a RawValue>,
     #[serde(borrow)]
+    min_p: Option<&'a RawValue>,
+    #[serde(borrow)]
+    repetition_penalty: Option<&'a RawValue>,
+    #[serde(borrow)]
     seed: Option<&'a RawValue>,
     #[serde(borrow)]
     frequency_penalty: Option<&'a RawValue>,
@@ -117,6 +124,8 @@ struct RawChat<'a> {
     tool_choice: Option<&'a RawValue>,
     #[serde(borrow)]
     response_format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    structured_outputs: Option<&'a RawValue>,
     #[serde(borrow)]
     logit_bias: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -150,12 +159,6 @@ struct RawPart<'a> {
 #[derive(Deserialize)]
 struct RawStreamOptions {
     include_usage: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct RawKind<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
 }
 
 impl ChatRequest {
@@ -192,21 +195,22 @@ impl ChatRequest {
         }
         let modalities: Option<Vec<String>> = optional("modalities", raw.modalities)?;
         let stream = optional("stream", raw.stream)?.unwrap_or(false);
+        let sampling = sampling(&raw)?;
         Ok(Self {
             model_at: raw.model.map(at).unwrap_or_default(),
             stream,
             include_usage: options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
             stream_options_at: stream_options_at(&body, stream).map(at),
             output_tokens_max: output_tokens_max.map(clamp_u32),
-            sampling: sampling(&raw)?,
             stop: stop(raw.stop)?,
             choices: whole("n", raw.n, 1, CHOICES_MAX)?.map_or(1, clamp_u32),
             logprobs: (logprobs == Some(true))
                 .then(|| top_logprobs.map_or(0, |n| u8::try_from(n).unwrap_or(TOP_LOGPROBS_MAX))),
             tools: if tool_choice_none { 0 } else { tools },
-            schema: wants_schema(raw.response_format)?,
-            exotic: raw.logit_bias.is_some_and(|raw| !["null", "{}"].contains(&raw.get()))
+            format: format::format(raw.response_format, raw.structured_outputs)?,
+            exotic: !(sampling.logit_bias.is_empty() || model.starts_with("local/"))
                 || modalities.is_some_and(|all| all.iter().any(|one| one != "text")),
+            sampling,
             user: optional("user", raw.user)?.unwrap_or_default(),
             messages,
             doubt,
@@ -315,7 +319,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> Error {
 }
 
 /// A value of a known type, `None` for an absent field or `null`.
-fn optional<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<Option<T>, Error> {
+pub(super) fn optional<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<Option<T>, Error> {
     let Some(raw) = raw else { return Ok(None) };
     serde_json::from_str(raw.get()).map_err(|error| {
         let text = error.to_string();
@@ -324,7 +328,7 @@ fn optional<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<
     })
 }
 
-fn required<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<T, Error> {
+pub(super) fn required<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<T, Error> {
     optional(field, raw)?.ok_or_else(|| Error::invalid(field, format!("`{field}` is required")))
 }
 
@@ -358,10 +362,37 @@ fn sampling(raw: &RawChat<'_>) -> Result<Sampling, Error> {
             Some(raw) if raw.get() == "-1" => defaults.top_k,
             raw => whole("top_k", raw, 0, u64::from(u32::MAX))?.map_or(defaults.top_k, clamp_u32),
         },
+        min_p: real("min_p", raw.min_p, 0.0, 1.0)?.unwrap_or(defaults.min_p),
         seed: optional::<i64>("seed", raw.seed)?.map(i64::cast_unsigned),
         frequency_penalty: real("frequency_penalty", raw.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
         presence_penalty: real("presence_penalty", raw.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+        repetition_penalty: real("repetition_penalty", raw.repetition_penalty, 0.01, 2.0)?
+            .unwrap_or(defaults.repetition_penalty),
+        logit_bias: logit_bias(raw.logit_bias)?,
     })
+}
+
+/// Token ids of the model that answers, as keys, and what is added to their logits.
+fn logit_bias(raw: Option<&RawValue>) -> Result<Vec<(u32, f32)>, Error> {
+    let field = "logit_bias";
+    let entries: Option<BTreeMap<String, Box<RawValue>>> = optional(field, raw)?;
+    let entries = entries.unwrap_or_default();
+    if entries.len() > LOGIT_BIAS_MAX {
+        let message =
+            format!("`logit_bias` has {} entries, at most {LOGIT_BIAS_MAX} are allowed", entries.len());
+        return Err(Error::invalid(field, message));
+    }
+    let mut biases = BTreeMap::new();
+    for (id, bias) in entries {
+        let id: u32 = id.parse().map_err(|_| {
+            Error::invalid(field, "a key of `logit_bias` is not a token id in decimal digits")
+        })?;
+        let bias = real(field, Some(&bias), -100.0, 100.0)?.unwrap_or(0.0);
+        if biases.insert(id, bias).is_some() {
+            return Err(Error::invalid(field, format!("`logit_bias` names the token {id} twice")));
+        }
+    }
+    Ok(biases.into_iter().collect())
 }
 
 fn stop(raw: Option<&RawValue>) -> Result<Vec<String>, Error> {
@@ -383,22 +414,6 @@ fn stop(raw: Option<&RawValue>) -> Result<Vec<String>, Error> {
 fn list_length(field: &str, raw: Option<&RawValue>) -> Result<u32, Error> {
     let list: Option<Vec<serde::de::IgnoredAny>> = optional(field, raw)?;
     Ok(list.map_or(0, |list| u32::try_from(list.len()).unwrap_or(u32::MAX)))
-}
-
-fn wants_schema(raw: Option<&RawValue>) -> Result<bool, Error> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(false) };
-    let format: RawKind<'_> = serde_json::from_str(raw.get()).map_err(|_| {
-        Error::invalid("response_format", "`response_format` must be an object with a `type`")
-    })?;
-    match &*format.kind {
-        "text" => Ok(false),
-        "json_object" | "json_schema" => Ok(true),
-        other => {
-            let message =
-                format!("`response_format.type` is `{other}`; text, json_object or json_schema is expected");
-            Err(Error::invalid("response_format.type", message))
-        }
-    }
 }
 
 fn messages(raw: Option<&RawValue>) -> Result<(Vec<Message>, Vec<Doubt>), Error> {
@@ -576,6 +591,19 @@ mod tests {
             ("stream", "\"yes\""),
             ("stop", "[\"\"]"),
             ("stop", "[1]"),
+            (
+                "stop",
+                "[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]",
+            ),
+            ("n", "129"),
+            ("min_p", "1.5"),
+            ("repetition_penalty", "0"),
+            ("logit_bias", "[]"),
+            ("logit_bias", "{\"hello\":1}"),
+            ("logit_bias", "{\"5\":101}"),
+            ("logit_bias", "{\"5\":\"1\"}"),
+            ("logit_bias", "{\"5\":1,\"05\":1}"),
+            ("structured_outputs", "{}"),
             ("tools", "{}"),
             ("top_logprobs", "99"),
             ("response_format.type", "-"),

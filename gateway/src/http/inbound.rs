@@ -91,7 +91,7 @@ impl Inbound {
             segments: Vec::with_capacity(request.messages.len() + 4),
             turns: request.turns(),
             tools: request.tools,
-            wants_schema: request.schema,
+            wants_schema: request.format.is_some(),
             doubt: request.doubt.clone(),
             max_output_tokens: request.output_tokens_max,
         };

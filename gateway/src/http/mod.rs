@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod chat;
+pub mod format;
 pub mod inbound;
 pub mod models;
 pub mod respond;

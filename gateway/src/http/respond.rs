@@ -82,11 +82,12 @@ fn classify(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
             local_runtime::Error::ContextExceeded { .. } => {
                 (StatusCode::BAD_REQUEST, INVALID, Some("context_length_exceeded"))
             }
-            local_runtime::Error::InvalidRequest { .. } | local_runtime::Error::Template { .. } => {
-                (StatusCode::BAD_REQUEST, INVALID, None)
-            }
+            local_runtime::Error::InvalidRequest { .. }
+            | local_runtime::Error::InvalidConstraint { .. }
+            | local_runtime::Error::Template { .. } => (StatusCode::BAD_REQUEST, INVALID, None),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("local_model_failed")),
         },
+        Error::Format { .. } => (StatusCode::BAD_REQUEST, INVALID, Some("unsupported_format")),
         Error::Upstream { fault, .. } => match fault {
             UpstreamFault::Timeout => (StatusCode::GATEWAY_TIMEOUT, "server_error", Some("upstream_timeout")),
             UpstreamFault::Credentials(_) => {
@@ -124,6 +125,7 @@ pub fn error_object(error: &Error) -> serde_json::Value {
     let (_, kind, code) = classify(error);
     let param = match error {
         Error::Invalid { param, .. } => param.clone(),
+        Error::Format { param, .. } => Some((*param).to_owned()),
         Error::Refused { refusal: Refusal::UnknownModel, .. } => Some(String::from("model")),
         Error::Local(local_runtime::Error::ContextExceeded { .. }) => Some(String::from("messages")),
         Error::Refused { refusal: Refusal::Incapable("context length"), .. } => {

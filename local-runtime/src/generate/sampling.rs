@@ -1,139 +1,113 @@
 //! From logits to a token.
 //!
-//! Reported probabilities are those of the model itself (temperature 1, no penalties); choosing works on a copy
-//! that is scaled, penalised, and cut. Not-a-number and minus infinity count as impossible. Ties go to
-//! the lower id, so that greedy decoding is a function of the logits.
+//! Ties go to the lower id, so that greedy decoding is a function of the logits. The order of what is applied: the
+//! constraint's mask (by the caller), `logit_bias`, the repetition penalty, the frequency and presence penalties, the
+//! temperature, `top_k`, `min_p`, `top_p`. Not-a-number and infinities count as impossible.
+//!
+//! The same seed gives the same tokens for the same logits. Whether the logits are the same is the
+//! network's business: they are on one machine with one library, model, and number of threads; other machines, other
+//! batches, and reused prefixes may differ in the last bits, and one different token changes all that follow.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Sampling;
+use super::distribution::{exponential, for_each_above, maximum, most_likely_id};
 
-/// The model's own view of the next token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Distribution {
-    /// log of the sum of exponentials of all logits.
-    log_total: f64,
-    /// Shannon entropy in nats.
-    pub(crate) entropy: f32,
-}
-
-impl Distribution {
-    /// `None` if no logit is finite, which only a broken model does.
-    pub(crate) fn of(logits: &[f32]) -> Option<Self> {
-        let maximum =
-            logits.iter().copied().filter(|logit| logit.is_finite()).fold(f32::NEG_INFINITY, f32::max);
-        if maximum == f32::NEG_INFINITY {
-            return None;
-        }
-        let (mut total, mut weighted) = (0.0_f64, 0.0_f64);
-        for &logit in logits {
-            let distance = logit - maximum;
-            // e^-40 is below the resolution of what is reported.
-            if distance > -40.0 && distance <= 0.0 {
-                let weight = f64::from(distance.exp());
-                total += weight;
-                weighted += weight * f64::from(distance);
-            }
-        }
-        let entropy = (total.ln() - weighted / total).max(0.0) as f32;
-        Some(Self { log_total: f64::from(maximum) + total.ln(), entropy })
-    }
-
-    /// Natural logarithm of a token's probability.
-    pub(crate) fn logprob(&self, logit: f32) -> f32 {
-        if logit.is_nan() { f32::NEG_INFINITY } else { (f64::from(logit) - self.log_total).min(0.0) as f32 }
-    }
-}
-
-/// The `count` most likely ids with their logits, best first.
-pub(crate) fn most_likely(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
-    let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
-    for (id, &logit) in logits.iter().enumerate() {
-        let worst = best.last().map_or(f32::NEG_INFINITY, |&(_, worst)| worst);
-        if logit.is_finite() && (best.len() < count || logit > worst) {
-            let at = best.partition_point(|&(_, other)| other >= logit);
-            best.insert(at, (id as u32, logit));
-            best.truncate(count);
-        }
-    }
-    best
-}
+/// Tokens whose weight relative to the best is below e^-30 are never drawn: together they have less than
+/// 1e-8 of the probability, which is below the weights' resolution.
+const NEVER: f32 = -30.0;
 
 /// Draws tokens for one answer.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     settings: Sampling,
     random: SplitMix64,
+    /// How often the answer has each token.
     seen: HashMap<u32, u32>,
-    scratch: Vec<(u32, f32)>,
+    candidates: Vec<(u32, f32)>,
+    /// Logits that were changed, as they were.
+    original: Vec<(u32, f32)>,
 }
 
 impl Sampler {
     pub(crate) fn new(settings: Sampling) -> Self {
         let seed = settings.seed.unwrap_or_else(clock_seed);
-        Self { settings, random: SplitMix64(seed), seen: HashMap::new(), scratch: Vec::new() }
+        let random = SplitMix64(seed);
+        Self { settings, random, seen: HashMap::new(), candidates: Vec::new(), original: Vec::new() }
     }
 
-    /// Chooses the next token and remembers it for the penalties. `None` if no logit is finite.
-    pub(crate) fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+    /// Chooses the next token and remembers it for the penalties; also gives its logit as it was. Changes logits in place.
+    /// `None` if no logit is finite.
+    pub(crate) fn choose(&mut self, logits: &mut [f32]) -> Option<(u32, f32)> {
+        self.original.clear();
+        self.bias(logits);
+        self.penalise(logits);
         let id = if self.settings.temperature <= 0.0 || self.settings.top_k == 1 {
-            self.greedy(logits)?
+            most_likely_id(logits)?
         } else {
             self.draw(logits)?
         };
         *self.seen.entry(id).or_default() += 1;
-        Some(id)
+        // The first entry is from before all changes.
+        let original = self.original.iter().find(|(changed, _)| *changed == id);
+        Some((id, original.map_or(logits[id as usize], |&(_, logit)| logit)))
     }
 
-    /// OpenAI's definition: `logit - count * frequency_penalty - (count > 0) * presence_penalty`.
-    fn penalised(&self, id: u32, logit: f32) -> f32 {
-        let Some(&count) = self.seen.get(&id) else { return logit };
-        logit - count as f32 * self.settings.frequency_penalty - self.settings.presence_penalty
-    }
-
-    fn has_penalties(&self) -> bool {
-        self.settings.frequency_penalty != 0.0 || self.settings.presence_penalty != 0.0
-    }
-
-    fn greedy(&self, logits: &[f32]) -> Option<u32> {
-        let penalties = self.has_penalties() && !self.seen.is_empty();
-        let mut best: Option<(u32, f32)> = None;
-        for (id, &logit) in logits.iter().enumerate() {
-            let logit = if penalties { self.penalised(id as u32, logit) } else { logit };
-            if logit.is_finite() && best.is_none_or(|(_, most)| logit > most) {
-                best = Some((id as u32, logit));
-            }
+    fn bias(&mut self, logits: &mut [f32]) {
+        for &(id, bias) in &self.settings.logit_bias {
+            let logit = &mut logits[id as usize];
+            self.original.push((id, *logit));
+            *logit += bias;
         }
-        best.map(|(id, _)| id)
+    }
+
+    /// Keskar et al. 2019 for the repetition penalty (arXiv 1909.05858; divides what is above 0, multiplies what is below), and
+    /// OpenAI's definition for the others: `logit - count * frequency_penalty - (count > 0) * presence_penalty`.
+    fn penalise(&mut self, logits: &mut [f32]) {
+        let Sampling { repetition_penalty, frequency_penalty, presence_penalty, .. } = self.settings;
+        if repetition_penalty == 1.0 && frequency_penalty == 0.0 && presence_penalty == 0.0 {
+            return;
+        }
+        for (&id, &count) in &self.seen {
+            let logit = &mut logits[id as usize];
+            self.original.push((id, *logit));
+            let repeated =
+                if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+            *logit = repeated - count as f32 * frequency_penalty - presence_penalty;
+        }
     }
 
     fn draw(&mut self, logits: &[f32]) -> Option<u32> {
         let temperature = self.settings.temperature.max(1e-4);
-        let mut candidates = std::mem::take(&mut self.scratch);
+        let maximum = maximum(logits)?;
+        let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        let scaled = logits
-            .iter()
-            .enumerate()
-            .map(|(id, &logit)| (id as u32, self.penalised(id as u32, logit) / temperature));
-        candidates.extend(scaled.filter(|(_, logit)| logit.is_finite()));
-        let maximum = candidates.iter().map(|&(_, logit)| logit).fold(f32::NEG_INFINITY, f32::max);
-        for (_, logit) in &mut candidates {
-            *logit = (*logit - maximum).exp();
-        }
+        let least = maximum + self.least_distance() * temperature;
+        for_each_above(logits, least, |id, logit| {
+            let distance = ((logit - maximum) / temperature).max(NEVER);
+            candidates.push((id, exponential(distance)));
+            least
+        });
         self.cut(&mut candidates);
         let total: f64 = candidates.iter().map(|&(_, weight)| f64::from(weight)).sum();
         let mut left = self.random.unit() * total;
         let mut chosen = None;
-        for &(id, weight) in candidates.iter().filter(|(_, weight)| *weight > 0.0) {
+        for &(id, weight) in &candidates {
             chosen = Some(id);
             left -= f64::from(weight);
             if left < 0.0 {
                 break;
             }
         }
-        self.scratch = candidates;
+        self.candidates = candidates;
         chosen
+    }
+
+    /// How far below the best a scaled logit may lie: `min_p` is a share of the best one's probability (Nguyen et al. 2024,
+    /// arXiv 2407.01082).
+    fn least_distance(&self) -> f32 {
+        if self.settings.min_p > 0.0 { self.settings.min_p.ln().max(NEVER) } else { NEVER }
     }
 
     /// Keeps what `top_k` and `top_p` allow.
@@ -195,27 +169,27 @@ mod tests {
         Sampler::new(Sampling { seed: Some(7), ..settings })
     }
 
-    #[test]
-    fn distribution_of_equal_logits_is_uniform() {
-        let distribution = Distribution::of(&[1.0; 8]).expect("finite");
-        assert!((distribution.entropy - 8.0_f32.ln()).abs() < 1e-6);
-        assert!((distribution.logprob(1.0) + 8.0_f32.ln()).abs() < 1e-6);
+    fn choose(sampler: &mut Sampler, logits: &[f32]) -> Option<u32> {
+        sampler.choose(&mut logits.to_vec()).map(|(id, logit)| {
+            assert_eq!(logit, logits[id as usize], "the logit as it was");
+            id
+        })
     }
 
     #[test]
     fn nothing_finite_is_refused_and_nan_is_never_chosen() {
-        assert!(Distribution::of(&[f32::NAN, f32::NEG_INFINITY]).is_none());
-        assert_eq!(sampler(Sampling::greedy()).choose(&[f32::NAN, f32::NAN]), None);
-        assert_eq!(sampler(Sampling::greedy()).choose(&[f32::NAN, -3.0, f32::NEG_INFINITY]), Some(1));
-        for _ in 0..50 {
-            assert_eq!(sampler(Sampling::default()).choose(&[f32::NAN, -3.0, f32::NEG_INFINITY]), Some(1));
+        assert_eq!(choose(&mut sampler(Sampling::greedy()), &[f32::NAN, f32::NAN]), None);
+        for settings in [Sampling::greedy(), Sampling::default()] {
+            for _ in 0..50 {
+                let logits = [f32::NAN, -3.0, f32::NEG_INFINITY, f32::INFINITY];
+                assert_eq!(choose(&mut sampler(settings.clone()), &logits), Some(1));
+            }
         }
     }
 
     #[test]
     fn ties_go_to_the_lower_id() {
-        assert_eq!(sampler(Sampling::greedy()).choose(&[0.0, 2.0, 2.0]), Some(1));
-        assert_eq!(most_likely(&[0.0, 2.0, 2.0, 1.0], 3), [(1, 2.0), (2, 2.0), (3, 1.0)]);
+        assert_eq!(choose(&mut sampler(Sampling::greedy()), &[0.0, 2.0, 2.0]), Some(1));
     }
 
     #[test]
@@ -224,7 +198,7 @@ mod tests {
         let mut sampler = sampler(Sampling::default());
         let mut counts = [0_u32; 3];
         for _ in 0..20_000 {
-            counts[sampler.choose(&logits).expect("finite") as usize] += 1;
+            counts[choose(&mut sampler, &logits).expect("finite") as usize] += 1;
         }
         for (count, expected) in counts.iter().zip([10_000.0, 6_000.0, 4_000.0]) {
             assert!((f64::from(*count) - expected).abs() < 300.0, "{counts:?}");
@@ -232,22 +206,50 @@ mod tests {
     }
 
     #[test]
-    fn top_p_and_top_k_cut_the_tail() {
+    fn the_tail_is_cut() {
         let logits = [0.5_f32.ln(), 0.3_f32.ln(), 0.2_f32.ln()];
-        for settings in
-            [Sampling { top_p: 0.75, ..Default::default() }, Sampling { top_k: 2, ..Default::default() }]
-        {
+        for settings in [
+            Sampling { top_p: 0.75, ..Default::default() },
+            Sampling { top_k: 2, ..Default::default() },
+            Sampling { min_p: 0.5, ..Default::default() },
+        ] {
             let mut sampler = sampler(settings);
-            assert!((0..500).all(|_| sampler.choose(&logits) != Some(2)));
+            let drawn: Vec<_> = (0..500).map(|_| choose(&mut sampler, &logits)).collect();
+            assert!(!drawn.contains(&Some(2)) && drawn.contains(&Some(0)) && drawn.contains(&Some(1)));
         }
         let mut nucleus = sampler(Sampling { top_p: 0.0, ..Default::default() });
-        assert!((0..50).all(|_| nucleus.choose(&logits) == Some(0)));
+        assert!((0..50).all(|_| choose(&mut nucleus, &logits) == Some(0)));
     }
 
     #[test]
     fn penalties_discourage_repetition() {
-        let mut sampler = sampler(Sampling { frequency_penalty: 1.0, ..Sampling::greedy() });
-        let chosen: Vec<_> = (0..4).map(|_| sampler.choose(&[1.0, 0.5])).collect();
-        assert_eq!(chosen, [Some(0), Some(1), Some(0), Some(1)]);
+        for settings in [
+            Sampling { frequency_penalty: 1.0, ..Sampling::greedy() },
+            Sampling { repetition_penalty: 1.9, frequency_penalty: 0.4, ..Sampling::greedy() },
+        ] {
+            let mut sampler = sampler(settings);
+            let chosen: Vec<_> = (0..4).map(|_| choose(&mut sampler, &[1.0, 0.5])).collect();
+            assert_eq!(chosen[..2], [Some(0), Some(1)]);
+            assert!(chosen[2..].contains(&Some(1)) || chosen[2..].contains(&Some(0)));
+        }
+        let mut sampler = sampler(Sampling { repetition_penalty: 3.0, ..Sampling::greedy() });
+        let chosen: Vec<_> = (0..2).map(|_| choose(&mut sampler, &[-0.5, -1.0])).collect();
+        assert_eq!(chosen, [Some(0), Some(1)], "what is below 0 is pushed down too");
+    }
+
+    #[test]
+    fn biases_move_the_choice_and_not_the_report() {
+        let biased = Sampling { logit_bias: vec![(2, 5.0), (0, -100.0)], ..Sampling::greedy() };
+        assert_eq!(choose(&mut sampler(biased), &[3.0, 2.0, 0.0]), Some(2));
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_tokens() {
+        let draw = |seed| {
+            let mut sampler = Sampler::new(Sampling { seed: Some(seed), ..Default::default() });
+            (0..40).map(|_| choose(&mut sampler, &[0.1, 0.2, 0.3, 0.0])).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
     }
 }

@@ -16,7 +16,7 @@ use crate::artifact::{ModelDir, NoProgress, PipFetcher, Store};
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::convert::Operators;
-use crate::generate::sampling::Distribution;
+use crate::generate::distribution::{Distribution, most_likely};
 use crate::paged::PagedBackend;
 
 fn library() -> PathBuf {
@@ -202,7 +202,7 @@ fn check_real(model: &Path, name: &str, divergence_max: f64, agreement_min: f64)
     let single: Vec<&[u32]> = reference.ids.chunks(1).collect();
     for (logits, position) in run_pieces(&mut *backend, &single).iter().zip(&reference.positions) {
         divergences.push(divergence_of_top(position, logits));
-        let best = crate::generate::sampling::most_likely(logits, 1)[0].0;
+        let best = most_likely(logits, 1)[0].0;
         same += usize::from(best == position.top[0]);
         // Which of two tokens wins a near-tie depends on the processor's kernels.
         let expected = position.top.iter().position(|&id| id == best).map(|rank| position.logprobs[rank]);

@@ -128,7 +128,7 @@ impl Harness {
             most_open: Arc::clone(&most_open),
             log: Arc::clone(&log),
         };
-        let vocabulary = Arc::new(Vocabulary { codec, eos_ids: vec![316] });
+        let vocabulary = Arc::new(Vocabulary::new(codec, vec![316]));
         let worker =
             Worker::new(backend, vocabulary, Arc::new(limits), Arc::clone(&queue), Arc::clone(&healthy));
         Self { queue, healthy, steps, most_open, log, worker: Some(worker) }

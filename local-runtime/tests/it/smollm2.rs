@@ -244,6 +244,25 @@ fn requests_out_of_range_are_refused() {
         GenerateRequest { stop: vec![String::new()], ..good() },
         GenerateRequest { top_logprobs: Some(21), ..good() },
         GenerateRequest { sampling: Sampling { temperature: f32::NAN, ..Sampling::default() }, ..good() },
+        GenerateRequest { sampling: Sampling { min_p: 1.5, ..Sampling::default() }, ..good() },
+        GenerateRequest { sampling: Sampling { repetition_penalty: 0.0, ..Sampling::default() }, ..good() },
+        GenerateRequest {
+            sampling: Sampling { presence_penalty: f32::NAN, ..Sampling::default() },
+            ..good()
+        },
+        GenerateRequest {
+            sampling: Sampling { logit_bias: vec![(1, f32::NAN)], ..Sampling::default() },
+            ..good()
+        },
+        GenerateRequest {
+            sampling: Sampling { logit_bias: vec![(1, 1.0), (1, 2.0)], ..Sampling::default() },
+            ..good()
+        },
+        GenerateRequest {
+            sampling: Sampling { logit_bias: vec![(49_152, 1.0)], ..Sampling::default() },
+            ..good()
+        },
+        GenerateRequest { stop: vec!["x".to_owned(); 65], ..good() },
         GenerateRequest { sampling: Sampling { top_p: 1.5, ..Sampling::default() }, ..good() },
         GenerateRequest { sampling: Sampling { presence_penalty: -3.0, ..Sampling::default() }, ..good() },
     ];
