@@ -66,7 +66,7 @@ fn metrics(gateway: &Gateway) -> Response<ResponseBody> {
         .local
         .as_ref()
         .and_then(LocalModel::runtime)
-        .map_or(0, |runtime| runtime.queue_depth());
+        .map_or(0, |runtime| runtime.load_now().waiting);
     gateway.metrics.local_queue.set(i64::try_from(queue).unwrap_or(i64::MAX));
     gateway.metrics.ledger_dropped.set(i64::try_from(gateway.ledger.dropped()).unwrap_or(i64::MAX));
     let mut response = Response::new(ResponseBody::full(gateway.metrics.encode()));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use comfy_table::Table;
-use local_runtime::{DEFAULT_MODEL, bench, catalogue};
+use local_runtime::{DEFAULT_MODEL, Operators, bench, catalogue};
 
 use super::{CliError, Common, Outcome, print, say};
 use crate::config::Overrides;
@@ -73,8 +73,9 @@ pub(super) fn run(command: &Command) -> Outcome {
                 Some(name) => name.clone(),
                 None => default_name(file),
             };
-            let model =
-                local::store(&config).convert(file, &name, &ProgressBars::default()).map_err(fault)?;
+            let model = local::store(&config)
+                .convert(file, &name, Operators::Fastest, &ProgressBars::default())
+                .map_err(fault)?;
             print(format_args!("{name}: {}", model.path.display()))?;
             say(&format!("use it with: sluicegate serve --model {name}"));
             Ok(ExitCode::SUCCESS)
@@ -137,7 +138,7 @@ fn measure(common: &Common, model: &str) -> Outcome {
     print(format_args!("load                 {:.1} s", loaded.as_secs_f64()))?;
     print(format_args!("prefill              {:.1} tok/s", report.prefill_tokens_per_second))?;
     print(format_args!("decode               {:.1} tok/s", report.decode_tokens_per_second))?;
-    print(format_args!("time to first token  {:.0} ms", report.time_to_first_token.as_secs_f64() * 1e3))?;
+    print(format_args!("time to first token  {:.0} ms", report.first_token_seconds * 1e3))?;
     if let Some(bytes) = report.peak_memory_bytes {
         print(format_args!("peak memory          {}", gigabytes(bytes)))?;
     }

@@ -41,7 +41,7 @@ pub(super) async fn answer(
     let count = Count::new(generate.input.len() as u64, threads);
     let choices =
         Choices::start(runtime.clone(), generate, request.choices).map_err(|error| fault(error, request))?;
-    gateway.metrics.local_queue.set(i64::try_from(runtime.queue_depth()).unwrap_or(i64::MAX));
+    gateway.metrics.local_queue.set(i64::try_from(runtime.load_now().waiting).unwrap_or(i64::MAX));
     let shape = Shape {
         id: format!("chatcmpl-{request_id}"),
         created: call.created,

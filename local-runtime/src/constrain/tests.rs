@@ -23,7 +23,7 @@ static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a directory");
     let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-qwen2.gguf");
     let model = Store::open(directory.path())
-        .convert(&gguf, "tiny", Operators::default(), &NoProgress)
+        .convert(&gguf, "tiny", Operators::Fastest, &NoProgress)
         .expect("converts");
     let codec = TextCodec::load(&model.path).expect("loads");
     let eos = (0..codec.vocabulary() as u32).filter(|&id| codec.piece(id).is_empty()).collect();
