@@ -30,48 +30,6 @@ pub const LOGIT_BIAS_MAX: usize = 1024;
 /// How many tokens [`Finish::opening_logprob`] is the mean of.
 pub const OPENING_TOKENS: usize = 8;
 
-/// Who said something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The application.
-    System,
-    /// The person.
-    User,
-    /// The model.
-    Assistant,
-    /// A tool's result.
-    Tool,
-}
-
-impl Role {
-    /// The name that chat templates compare against.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::Tool => "tool",
-        }
-    }
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatMessage {
-    /// Who said it.
-    pub role: Role,
-    /// What was said. Always encoded as plain text: nothing in it becomes a control token.
-    pub content: String,
-}
-
-impl ChatMessage {
-    /// A message.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into() }
-    }
-}
-
 /// How the next token is drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {

@@ -10,6 +10,7 @@
 //! onnx       networks in the layouts that others publish
 //! queue      bounded waiting and whose turn it is
 //! worker     the one thread that computes: continuous batching
+//! chat       conversations, tools, tool calls in answers
 //! generate   requests, events, sampling, stop sequences, signs of a bad answer
 //! constrain  JSON schemas and grammars -> which tokens may follow
 //! ```
@@ -22,6 +23,7 @@
 mod artifact;
 mod backend;
 mod bench;
+mod chat;
 mod config;
 mod constrain;
 mod convert;
@@ -40,6 +42,10 @@ pub use artifact::{
     ONNX_RUNTIME_VERSION, PipFetcher, Progress, Purpose, Source, Store, Wheel, WheelTags, catalogue, find,
 };
 pub use bench::{Aggregate, BenchReport, bench};
+pub use chat::{
+    ChatMessage, ChatPrompt, Document, Role, TEMPLATE_VARIABLE_BYTES_MAX, TEMPLATE_VARIABLES_MAX, ToolCall,
+    ToolSpec,
+};
 pub use config::{
     DEFAULT_CACHE_MIB, DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_CONCURRENCY, DEFAULT_MAX_OUTPUT_TOKENS,
     DEFAULT_MAX_QUEUE, DEFAULT_PREFILL_CHUNK_TOKENS, RuntimeConfig,
@@ -48,7 +54,7 @@ pub use constrain::{Constraint, GRAMMAR_BYTES_MAX, Grammar};
 pub use convert::Operators;
 pub use error::{Error, Result};
 pub use generate::{
-    ChatMessage, Finish, FinishReason, GenerateRequest, LOGIT_BIAS_MAX, OPENING_TOKENS, OutputFlag, Role,
+    Finish, FinishReason, GenerateRequest, LOGIT_BIAS_MAX, OPENING_TOKENS, OutputFlag,
     STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX, Token, TokenEvent, TokenStream, TopToken,
 };
 pub use queue::Load;

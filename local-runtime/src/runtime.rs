@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::artifact::ModelDir;
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
+use crate::chat::ChatPrompt;
 use crate::config::{DEFAULT_CONTEXT_TOKENS, RuntimeConfig};
 use crate::constrain::{Constraint, Grammar};
 use crate::error::{Error, Result};
 use crate::generate::sequence::Vocabulary;
-use crate::generate::{ChatMessage, GenerateRequest, TokenStream, channel};
+use crate::generate::{GenerateRequest, TokenStream, channel};
 use crate::onnx::{GenaiConfig, OnnxBackend};
 use crate::paged::PagedBackend;
 use crate::queue::{Job, Load, Queue};
@@ -165,13 +166,13 @@ impl Runtime {
         self.inner.vocabulary.codec.decode(ids)
     }
 
-    /// The prompt for a conversation, by the model's chat template, ending where the assistant begins. Contents are
-    /// encoded as plain text: a control token typed by a user is just characters.
+    /// The prompt for a conversation, by the model's chat template, ending where the assistant begins or goes on. Every
+    /// text in it is encoded as plain text: a control token typed by a user is just characters.
     ///
     /// # Errors
-    /// [`Error::Template`] when the model has no template, or the template refuses the conversation, fails, or runs too long.
-    pub fn render(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        self.inner.vocabulary.codec.render(messages)
+    /// [`Error::InvalidRequest`] for a prompt outside its documented bounds; [`Error::Template`] when the model has no template, or the template refuses the conversation, fails, or runs too long.
+    pub fn render(&self, prompt: &ChatPrompt) -> Result<Vec<u32>> {
+        self.inner.vocabulary.codec.render(prompt)
     }
 
     /// Compiles the form that answers must have, for [`GenerateRequest::constraint`]. The last few are remembered. Blocks for

@@ -2,11 +2,16 @@
 //!
 //! The invariant that matters: **text from outside never becomes a control token.** Texts are
 //! encoded by a tokenizer that knows no added tokens at all; added tokens are found only in what the
-//! chat template itself wrote (see [`template`]). Decoding goes through a table of each token's bytes, because
+//! chat template itself wrote (see [`guard`]). Decoding goes through a table of each token's bytes, because
 //! tokens are pieces of UTF-8 and the caller decides when a character is whole.
 //!
-//! Left out: `lstrip` and `rstrip` of added tokens, which none of the supported families set.
+//! Tokenizer files come from outside too: sizes are checked before anything is built from them ([`limits`]).
+//!
+//! Left out: `single_word` and `normalized` of added tokens, which none of the supported families needs.
 
+mod guard;
+mod jinja;
+mod limits;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -18,20 +23,24 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
+use crate::chat::ChatPrompt;
 use crate::error::{Error, Result};
-use crate::generate::ChatMessage;
-use template::ChatTemplate;
+use guard::{ControlTokens, Guard};
+use template::ChatTemplates;
 
 /// A model's tokenizer and chat template. Thread-safe.
 #[derive(Debug)]
 pub(crate) struct TextCodec {
     /// Knows no added tokens.
     plain: Tokenizer,
+    /// For texts behind the beginning, where the first word's prefix is put before that word only.
+    inner: Option<Tokenizer>,
     added: AhoCorasick,
-    added_ids: Vec<u32>,
+    added_tokens: Vec<AddedToken>,
+    control: ControlTokens,
     /// The bytes of each id; empty for control tokens.
     pieces: Vec<Box<[u8]>>,
-    template: Option<ChatTemplate>,
+    templates: Option<ChatTemplates>,
 }
 
 impl TextCodec {
@@ -39,24 +48,35 @@ impl TextCodec {
     pub(crate) fn load(directory: &Path) -> Result<Self> {
         let path = directory.join("tokenizer.json");
         let corrupt = |reason: String| Error::CorruptModel { path: path.clone(), reason };
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = template::read_bounded(&path, limits::TOKENIZER_BYTES_MAX)?
+            .ok_or_else(|| corrupt("the file is missing".to_owned()))?;
         let mut json: Json = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
         drop(bytes);
+        limits::check(&json).map_err(corrupt)?;
         let decoder = PieceDecoder::of(&json);
         let added =
             take_added_tokens(&mut json).ok_or_else(|| corrupt("added_tokens is malformed".to_owned()))?;
-        let bytes = serde_json::to_vec(&json).map_err(|error| corrupt(error.to_string()))?;
+        let build = |json: &Json| -> Result<Tokenizer> {
+            let bytes = serde_json::to_vec(json).map_err(|error| corrupt(error.to_string()))?;
+            Tokenizer::from_bytes(&bytes).map_err(|error| corrupt(error.to_string()))
+        };
+        let plain = build(&json)?;
+        let inner = if without_first_prefix(&mut json) { Some(build(&json)?) } else { None };
         drop(json);
-        let plain = Tokenizer::from_bytes(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        limits::probe(&plain).map_err(corrupt)?;
         let pieces = pieces(&plain.get_vocab(false), &added, &decoder).map_err(corrupt)?;
         let texts: Vec<&str> = added.iter().map(|token| token.content.as_str()).collect();
         let matcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts);
+        let templates = ChatTemplates::load(directory)?;
+        let sources = templates.as_ref().map(ChatTemplates::sources).unwrap_or_default();
         Ok(Self {
             plain,
+            inner,
             added: matcher.map_err(|error| corrupt(error.to_string()))?,
-            added_ids: added.iter().map(|token| token.id).collect(),
+            control: ControlTokens::new(&texts, &sources).map_err(corrupt)?,
+            added_tokens: added,
             pieces,
-            template: ChatTemplate::load(directory)?,
+            templates,
         })
     }
 
@@ -66,15 +86,12 @@ impl TextCodec {
     }
 
     pub(crate) fn has_template(&self) -> bool {
-        self.template.is_some()
+        self.templates.is_some()
     }
 
     /// Ids of a text, all of it plain.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.plain.encode_fast(text, false);
-        let encoding = encoding
-            .map_err(|error| Error::Tokenizer { action: "encode a text", reason: error.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+        encode(&self.plain, text)
     }
 
     /// Number of tokens of a text; its bytes, which is an upper bound, if it cannot be tokenised.
@@ -82,29 +99,49 @@ impl TextCodec {
         self.plain.encode_fast(text, false).map_or(text.len(), |encoding| encoding.len())
     }
 
-    /// Ids of a conversation, ending where the assistant begins.
-    pub(crate) fn render(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        let Some(template) = &self.template else {
+    /// Ids of a conversation, ending where the assistant begins or goes on.
+    pub(crate) fn render(&self, prompt: &ChatPrompt) -> Result<Vec<u32>> {
+        let (text, guard) = self.render_marked(prompt)?;
+        let mut ids = Vec::new();
+        let mut position = 0;
+        for found in self.added.find_iter(&text) {
+            let token = &self.added_tokens[found.pattern().as_usize()];
+            // A token of one character has no place inside for a mark; one behind it says the same.
+            let is_plain = token.content.chars().nth(1).is_none() && guard.is_marked(&text[found.end()..]);
+            if is_plain || found.start() < position {
+                continue;
+            }
+            let before = &text[position..found.start()];
+            self.encode_part(
+                if token.lstrip { before.trim_end() } else { before },
+                position,
+                &guard,
+                &mut ids,
+            )?;
+            ids.push(token.id);
+            let rest = &text[found.end()..];
+            position = if token.rstrip { text.len() - rest.trim_start().len() } else { found.end() };
+        }
+        self.encode_part(&text[position..], position, &guard, &mut ids)?;
+        Ok(ids)
+    }
+
+    fn render_marked(&self, prompt: &ChatPrompt) -> Result<(String, Guard<'_>)> {
+        prompt.validate()?;
+        let Some(templates) = &self.templates else {
             return Err(Error::Template {
                 reason: "the model has none; it is not made for conversations".to_owned(),
             });
         };
-        let guard = template::Guard::new(messages, &self.added);
-        let text = template.render(messages, &guard)?;
-        let mut ids = Vec::new();
-        let mut position = 0;
-        for found in self.added.find_iter(&text) {
-            self.encode_into(&guard.strip(&text[position..found.start()]), &mut ids)?;
-            ids.push(self.added_ids[found.pattern().as_usize()]);
-            position = found.end();
-        }
-        self.encode_into(&guard.strip(&text[position..]), &mut ids)?;
-        Ok(ids)
+        templates.render(prompt, &self.control)
     }
 
-    fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+    fn encode_part(&self, text: &str, position: usize, guard: &Guard<'_>, ids: &mut Vec<u32>) -> Result<()> {
+        let text = guard.strip(text);
         if !text.is_empty() {
-            ids.extend(self.encode(text)?);
+            let tokenizer =
+                if position == 0 { &self.plain } else { self.inner.as_ref().unwrap_or(&self.plain) };
+            ids.extend(encode(tokenizer, &text)?);
         }
         Ok(())
     }
@@ -121,10 +158,39 @@ impl TextCodec {
     }
 }
 
+#[derive(Debug)]
 struct AddedToken {
     id: u32,
     content: String,
     special: bool,
+    /// White space before the token belongs to it.
+    lstrip: bool,
+    /// White space behind the token belongs to it.
+    rstrip: bool,
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
+    let encoding = tokenizer
+        .encode_fast(text, false)
+        .map_err(|error| Error::Tokenizer { action: "encode a text", reason: error.to_string() })?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// Turns off a prefix that is meant for the first word of a whole text; false if there is none.
+fn without_first_prefix(json: &mut Json) -> bool {
+    let Some(splitter) = json.get_mut("pre_tokenizer") else { return false };
+    let steps: Vec<&mut Json> = match splitter.get_mut("pretokenizers").and_then(Json::as_array_mut) {
+        Some(_) => splitter["pretokenizers"].as_array_mut().into_iter().flatten().collect(),
+        None => vec![splitter],
+    };
+    let mut changed = false;
+    for step in steps {
+        if step.get("prepend_scheme").and_then(Json::as_str) == Some("first") {
+            step["prepend_scheme"] = Json::from("never");
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// Removes the added tokens, and post-processing that would add some, from a `tokenizer.json`.
@@ -141,6 +207,8 @@ fn take_added_tokens(json: &mut Json) -> Option<Vec<AddedToken>> {
             id: u32::try_from(token.get("id")?.as_u64()?).ok()?,
             content,
             special: token.get("special")?.as_bool()?,
+            lstrip: token.get("lstrip").and_then(Json::as_bool).unwrap_or(false),
+            rstrip: token.get("rstrip").and_then(Json::as_bool).unwrap_or(false),
         })
     };
     added.as_array()?.iter().map(read).collect()
@@ -201,9 +269,6 @@ fn byte_level_alphabet() -> HashMap<char, u8> {
         .collect()
 }
 
-/// Ids above this are taken for corruption.
-const VOCABULARY_MAX: u32 = 1 << 22;
-
 fn pieces(
     vocabulary: &HashMap<String, u32>,
     added: &[AddedToken],
@@ -211,7 +276,7 @@ fn pieces(
 ) -> Result<Vec<Box<[u8]>>, String> {
     let ids = vocabulary.values().copied().chain(added.iter().map(|token| token.id));
     let highest = ids.max().ok_or("the vocabulary is empty")?;
-    if highest >= VOCABULARY_MAX {
+    if highest >= limits::VOCABULARY_MAX {
         return Err(format!("token id {highest} is too high"));
     }
     let mut pieces = vec![Box::default(); highest as usize + 1];

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use local_runtime::{ChatMessage, GenerateRequest, Role, Sampling, TokenEvent};
+use local_runtime::{ChatMessage, ChatPrompt, GenerateRequest, Role, Sampling, TokenEvent};
 
 use super::{CliError, Common, Outcome, print, runtime, say};
 use crate::config::Overrides;
@@ -46,7 +46,8 @@ pub(super) fn run(options: &Options) -> Outcome {
     messages.extend(options.system.clone().map(|text| ChatMessage::new(Role::System, text)));
     messages.push(ChatMessage::new(Role::User, options.prompt.clone()));
     let fault = |error: local_runtime::Error| CliError::fault(&error);
-    let mut request = GenerateRequest::new(model.render(&messages).map_err(fault)?, options.max_tokens);
+    let mut request =
+        GenerateRequest::new(model.render(&ChatPrompt::new(messages)).map_err(fault)?, options.max_tokens);
     request.sampling =
         Sampling { temperature: options.temperature, seed: options.seed, ..Sampling::default() };
     runtime()?.block_on(async {

