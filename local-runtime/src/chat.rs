@@ -4,11 +4,21 @@
 //! that chat templates know. Everything in it is outside text: none of it can become a control token (see
 //! `tokenizer::guard`). Left out: images and sound, which no supported family takes.
 
+mod calls;
+mod grammar;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tools;
+
 use std::time::SystemTime;
 
 use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
+
+pub use calls::{AnswerPart, ToolCallParser};
+pub use grammar::{TOOL_CALLS_MAX, TOOLS_MAX};
+pub use tools::ToolFormat;
 
 /// The most template variables in [`ChatPrompt::variables`].
 pub const TEMPLATE_VARIABLES_MAX: usize = 32;

@@ -43,8 +43,8 @@ pub use artifact::{
 };
 pub use bench::{Aggregate, BenchReport, bench};
 pub use chat::{
-    ChatMessage, ChatPrompt, Document, Role, TEMPLATE_VARIABLE_BYTES_MAX, TEMPLATE_VARIABLES_MAX, ToolCall,
-    ToolSpec,
+    AnswerPart, ChatMessage, ChatPrompt, Document, Role, TEMPLATE_VARIABLE_BYTES_MAX, TEMPLATE_VARIABLES_MAX,
+    TOOL_CALLS_MAX, TOOLS_MAX, ToolCall, ToolCallParser, ToolFormat, ToolSpec,
 };
 pub use config::{
     DEFAULT_CACHE_MIB, DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_CONCURRENCY, DEFAULT_MAX_OUTPUT_TOKENS,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::artifact::ModelDir;
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
-use crate::chat::ChatPrompt;
+use crate::chat::{ChatPrompt, ToolFormat};
 use crate::config::{DEFAULT_CONTEXT_TOKENS, RuntimeConfig};
 use crate::constrain::{Constraint, Grammar};
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ pub struct ModelInfo {
     pub has_chat_template: bool,
     /// Bytes of weights that are read for each generated token, if known.
     pub weight_bytes: Option<u64>,
+    /// How the model writes tool calls; `None` if it can take no tools.
+    pub tool_format: Option<ToolFormat>,
 }
 
 /// A loaded model: a cheap handle that can be cloned and shared between threads.
@@ -109,6 +111,7 @@ impl Runtime {
             weight_bytes: model.manifest.as_ref().map(|manifest| manifest.weight_bytes),
             licence: model.manifest.and_then(|manifest| manifest.licence),
             has_chat_template: codec.has_template(),
+            tool_format: codec.tool_format(),
         };
         let mut backend = backend;
         warm_up(&mut backend).map_err(|error| {

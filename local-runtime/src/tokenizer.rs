@@ -23,7 +23,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
-use crate::chat::ChatPrompt;
+use crate::chat::tools::{self, TOOL_MARKS};
+use crate::chat::{ChatPrompt, Role, ToolFormat};
 use crate::error::{Error, Result};
 use guard::{ControlTokens, Guard};
 use template::ChatTemplates;
@@ -38,9 +39,10 @@ pub(crate) struct TextCodec {
     added: AhoCorasick,
     added_tokens: Vec<AddedToken>,
     control: ControlTokens,
-    /// The bytes of each id; empty for control tokens.
+    /// The bytes of each id; empty for control tokens, those around tool calls excepted.
     pieces: Vec<Box<[u8]>>,
     templates: Option<ChatTemplates>,
+    tool_format: Option<ToolFormat>,
 }
 
 impl TextCodec {
@@ -76,6 +78,10 @@ impl TextCodec {
             control: ControlTokens::new(&texts, &sources).map_err(corrupt)?,
             added_tokens: added,
             pieces,
+            tool_format: templates
+                .as_ref()
+                .and_then(ChatTemplates::source_for_tools)
+                .and_then(ToolFormat::detect),
             templates,
         })
     }
@@ -87,6 +93,11 @@ impl TextCodec {
 
     pub(crate) fn has_template(&self) -> bool {
         self.templates.is_some()
+    }
+
+    /// How the model writes tool calls, `None` if it writes none.
+    pub(crate) fn tool_format(&self) -> Option<ToolFormat> {
+        self.tool_format
     }
 
     /// Ids of a text, all of it plain.
@@ -133,6 +144,14 @@ impl TextCodec {
                 reason: "the model has none; it is not made for conversations".to_owned(),
             });
         };
+        let uses_tools = !prompt.tools.is_empty()
+            || prompt
+                .messages
+                .iter()
+                .any(|message| message.role == Role::Tool || !message.tool_calls.is_empty());
+        if self.tool_format == Some(ToolFormat::Described) && uses_tools {
+            return templates.render(&tools::described(prompt), &self.control);
+        }
         templates.render(prompt, &self.control)
     }
 
@@ -284,7 +303,8 @@ fn pieces(
         pieces[id as usize] = decoder.bytes(token).into_boxed_slice();
     }
     for token in added {
-        let bytes = if token.special { &[] } else { token.content.as_bytes() };
+        let is_text = !token.special || TOOL_MARKS.contains(&token.content.as_str());
+        let bytes = if is_text { token.content.as_bytes() } else { &[] };
         pieces[token.id as usize] = bytes.into();
     }
     Ok(pieces)

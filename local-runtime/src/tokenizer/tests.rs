@@ -1,6 +1,8 @@
 //! Token ids against a second implementation (`fixtures/make_tokens.py`), and templates that misbehave.
 
 mod goldens;
+mod hostile;
+mod injection;
 
 use std::path::Path;
 

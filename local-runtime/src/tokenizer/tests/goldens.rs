@@ -11,7 +11,7 @@ use super::super::guard::ControlTokens;
 use super::super::template::ChatTemplates;
 use super::CONTROL_TOKENS;
 use crate::artifact::{NoProgress, PipFetcher, Store};
-use crate::chat::{ChatMessage, ChatPrompt, Document, Role, ToolCall, ToolSpec};
+use crate::chat::{ChatMessage, ChatPrompt, Document, Role, ToolCall, ToolFormat, ToolSpec};
 use crate::error::Error;
 
 #[derive(Deserialize)]
@@ -146,7 +146,12 @@ fn check_ids(family: &str, directory: &Path) {
     let codec = TextCodec::load(directory).expect("loads");
     let with_ids = golden.cases.iter().filter_map(|case| Some((case, case.ids.as_ref()?)));
     let mut count = 0;
-    for (case, ids) in with_ids {
+    // Of tools and calls, models whose template knows none are told in other ways.
+    let is_described = codec.tool_format() == Some(ToolFormat::Described);
+    let uses_tools = |case: &Case| {
+        !case.tools.is_empty() || case.messages.iter().any(|message| message.get("tool_calls").is_some())
+    };
+    for (case, ids) in with_ids.filter(|(case, _)| !(is_described && uses_tools(case))) {
         assert_eq!(&codec.render(&case.prompt(golden.now)).expect("renders"), ids, "{family}: {}", case.name);
         count += 1;
     }
