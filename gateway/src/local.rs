@@ -103,9 +103,12 @@ impl LocalModel {
 }
 
 fn target(config: &Local, state: &State) -> Arc<Target> {
-    let (name, context_tokens) = match state {
-        State::Ready(runtime) => (runtime.info().name.clone(), runtime.info().context_tokens),
-        _ => (model_name(&config.model), config.context_tokens),
+    let (name, context_tokens, tools) = match state {
+        State::Ready(runtime) => {
+            let info = runtime.info();
+            (info.name.clone(), info.context_tokens, info.tool_format.is_some())
+        }
+        _ => (model_name(&config.model), config.context_tokens, false),
     };
     let availability = match state {
         State::Ready(_) | State::Installed => Availability::Ready,
@@ -119,7 +122,7 @@ fn target(config: &Local, state: &State) -> Arc<Target> {
         model: name.into(),
         clearance: config.clearance,
         capabilities: Capabilities {
-            tools: false,
+            tools,
             schema: true,
             vision: false,
             choices: true,

@@ -7,3 +7,4 @@ mod faults;
 mod forms;
 mod routing;
 mod sdk;
+mod tools;

@@ -87,6 +87,31 @@ same = [
 ]
 assert same[0] == same[1], same
 
+# Tool calls by the local model: forced, so that they are certain, and valid.
+weather = {
+    "type": "object",
+    "properties": {"town": {"type": "string", "maxLength": 12}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["town", "days"],
+    "additionalProperties": False,
+}
+tools = [{"type": "function", "function": {"name": "get_weather", "description": "Weather.", "parameters": weather}}]
+forced = {"model": "local/default", "tools": tools, "tool_choice": "required", "max_tokens": 150, "parallel_tool_calls": False}
+choice = ask("What is the weather in Rome?", **forced).parse().choices[0]
+assert choice.finish_reason == "tool_calls" and choice.message.content is None, choice
+[call] = choice.message.tool_calls
+arguments = json.loads(call.function.arguments)
+assert call.function.name == "get_weather" and set(arguments) == {"town", "days"} and 1 <= arguments["days"] <= 9, call
+question = {"role": "user", "content": "What is the weather in Rome?"}
+with client.chat.completions.stream(messages=[question], temperature=0, **forced) as stream:
+    events = [event.type for event in stream]
+    final = stream.get_final_completion().choices[0]
+assert "tool_calls.function.arguments.delta" in events and "tool_calls.function.arguments.done" in events, events
+assert json.loads(final.message.tool_calls[0].function.arguments) == arguments, final
+result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+history = [question, choice.message.model_dump(exclude_none=True), result]
+answer = client.chat.completions.create(model="local/default", messages=history, tools=tools, max_tokens=12, temperature=0)
+assert answer.choices[0].finish_reason in ("stop", "length", "tool_calls"), answer
+
 # Sensitive: kept here.
 raw = ask(HARD + " My card is 4111 1111 1111 1111.")
 assert raw.headers["x-sluicegate-route"] == "local" and raw.headers["x-sluicegate-label"] == "restricted"
@@ -117,6 +142,7 @@ for options, kind, param in [
         openai.BadRequestError,
         "response_format",
     ),
+    ({"tools": [{"type": "function", "function": {}}]}, openai.BadRequestError, "tools[0].function.name"),
 ]:
     try:
         ask("hello", **options)

@@ -1,8 +1,10 @@
 //! Answers from the embedded model.
 
+mod calls;
 mod choices;
 mod shape;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,18 +12,20 @@ use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, StatusCode};
-use local_runtime::{ChatPrompt, Error as LocalError, GenerateRequest, Runtime, TokenEvent};
+use local_runtime::{Error as LocalError, Finish, GenerateRequest, Runtime, Token, TokenEvent};
 use policies::{Plan, Target};
 use serde_json::{Value, json};
 
 use super::Call;
 use super::answer::{Answer, Item, StreamSource, Whole};
+use super::calls::{self, Calls, Prepared};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
 use crate::settlement::Tally;
+use calls::Reader;
 use choices::{Choices, Count};
-use shape::{Choice, Shape, finish_word, logprobs, token_logprob};
+use shape::{Choice, Shape, logprobs, token_logprob};
 
 /// Asks the embedded model.
 pub(super) async fn answer(
@@ -35,7 +39,7 @@ pub(super) async fn answer(
     let local = gateway.portfolio.local.as_ref().ok_or_else(gone)?;
     let runtime = local.runtime().ok_or_else(gone)?;
     let request = plan.clear(call.request, target)?.open(target)?;
-    let generate = prepare(&runtime, request, local.config().max_output_tokens).await?;
+    let (generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
     let threads =
         local.config().threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let count = Count::new(generate.input.len() as u64, threads);
@@ -50,11 +54,12 @@ pub(super) async fn answer(
         include_usage: request.include_usage,
     };
     if request.stream {
-        let phase = Phase::Role(0);
-        let stream = LocalStream { choices, shape, count, phase, choices_count: request.choices };
+        let readers = vec![reader; request.choices.max(1) as usize];
+        let (phase, ready) = (Phase::Role(0), VecDeque::new());
+        let stream = LocalStream { choices, readers, ready, shape, count, phase };
         return Ok(Answer::Stream(StreamSource::Local(Box::new(stream))));
     }
-    whole(choices, shape, count, request).await
+    whole(choices, reader, shape, count, request).await
 }
 
 /// Renders the prompt and compiles the form: milliseconds of work that does not belong on a thread that moves other
@@ -63,41 +68,37 @@ async fn prepare(
     runtime: &Runtime,
     request: &ChatRequest,
     default_max: u32,
-) -> Result<GenerateRequest, Error> {
+) -> Result<(GenerateRequest, Reader), Error> {
     let vocabulary = runtime.info().vocabulary;
     if let Some((id, _)) = request.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocabulary) {
         let message =
             format!("`logit_bias` names the token {id}, and {} has {vocabulary}", runtime.info().name);
         return Err(Error::invalid("logit_bias", message));
     }
-    let (prompt, runtime) = (ChatPrompt::new(request.local_messages()), runtime.clone());
-    let grammar = request.format.as_ref().map(|format| format.grammar.clone());
-    let prepared = tokio::task::spawn_blocking(move || {
-        let constraint = grammar.map(|grammar| runtime.constrain(&grammar)).transpose()?;
-        Ok((runtime.render(&prompt)?, constraint))
-    });
+    let (runtime, asked) = (runtime.clone(), request.clone());
+    let prepared = tokio::task::spawn_blocking(move || calls::prepare(&runtime, &asked));
     let prepared = prepared.await.map_err(|_| Error::Local(LocalError::WorkerGone))?;
-    let (input, constraint) = prepared.map_err(|error| fault(error, request))?;
+    let calls::Prepared { input, constraint, reader } = prepared.map_err(|error| fault(error, request))?;
     let mut generate = GenerateRequest::new(input, request.output_tokens_max.unwrap_or(default_max));
     generate.sampling = request.sampling.clone();
     generate.stop = request.stop.clone();
     generate.top_logprobs = request.logprobs;
     generate.constraint = constraint;
-    Ok(generate)
+    Ok((generate, reader))
 }
 
 /// Names the field that demands a form which cannot be followed.
 fn fault(error: LocalError, request: &ChatRequest) -> Error {
-    match (error, &request.format) {
-        (LocalError::InvalidConstraint { reason }, Some(format)) => {
-            Error::Format { param: format.param, reason }
-        }
+    let param = if calls::is_forced(request) { Some("tools") } else { request.format.as_ref().map(|form| form.param) };
+    match (error, param) {
+        (LocalError::InvalidConstraint { reason }, Some(param)) => Error::Format { param, reason },
         (error, _) => Error::Local(error),
     }
 }
 
 async fn whole(
     mut choices: Choices,
+    reader: Reader,
     shape: Shape,
     mut count: Count,
     request: &ChatRequest,
@@ -118,8 +119,8 @@ async fn whole(
                 answer.text.push_str(&token.text);
             }
             TokenEvent::Done(finish) => {
-                answer.finish = finish_word(finish.reason);
-                answer.text.push_str(&finish.text);
+                let text = std::mem::take(&mut answer.text) + &finish.text;
+                (answer.text, answer.calls, answer.finish) = reader.clone().whole(&text, finish.reason);
                 count.done(index, &finish);
             }
         }
@@ -128,6 +129,22 @@ async fn whole(
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally: Some(count.tally()) }))
+}
+
+/// The assistant's message, and whether it calls tools.
+fn message(text: String, calls: Option<Calls>) -> (Value, bool) {
+    let Some(mut calls) = calls else {
+        return (json!({"role": "assistant", "content": text, "refusal": null}), false);
+    };
+    let mut deltas = calls.push(&text);
+    deltas.extend(calls.finish());
+    let content: String = deltas.iter().filter_map(|delta| delta["content"].as_str()).collect();
+    let list = calls.into_list();
+    if list.is_empty() {
+        return (json!({"role": "assistant", "content": content, "refusal": null}), false);
+    }
+    let content = if content.is_empty() { Value::Null } else { Value::String(content) };
+    (json!({"role": "assistant", "content": content, "refusal": null, "tool_calls": list}), true)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,9 +160,16 @@ enum Phase {
 #[derive(Debug)]
 pub struct LocalStream {
     choices: Choices,
-    choices_count: u32,
+    /// One for each choice.
+    readers: Vec<Reader>,
+    /// Made with the last token and not sent yet.
+    ready: VecDeque<Bytes>,
     shape: Shape,
     count: Count,
+    /// Reads tool calls, where the request has tools.
+    calls: Option<Calls>,
+    /// Made with the last token and not yet sent.
+    ready: VecDeque<Bytes>,
     phase: Phase,
 }
 
@@ -155,10 +179,13 @@ impl LocalStream {
     }
 
     pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
+        if let Some(event) = self.ready.pop_front() {
+            return Poll::Ready(Some(Ok(Item::Event(event))));
+        }
         let item = match self.phase {
             Phase::Role(index) => {
                 let next = index + 1;
-                self.phase = if next < self.choices_count { Phase::Role(next) } else { Phase::Tokens };
+                self.phase = if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
                 let delta = json!({"role": "assistant", "content": ""});
                 Item::Event(self.shape.chunk(index, &delta, None, Value::Null))
             }
@@ -188,6 +215,9 @@ impl LocalStream {
     /// The next chunk that says something.
     fn poll_token(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
             let (index, event) = match std::task::ready!(self.choices.poll_event(context)) {
                 Some(Ok(event)) => event,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -196,21 +226,38 @@ impl LocalStream {
             match event {
                 TokenEvent::Token(token) => {
                     self.count.token(index, &token);
-                    if token.text.is_empty() && !self.shape.logprobs {
-                        continue;
-                    }
-                    let logprobs = logprobs(&[token_logprob(&token)]);
-                    let delta = json!({"content": token.text});
-                    return Poll::Ready(Some(Ok(self.shape.chunk(index, &delta, None, logprobs))));
+                    self.put(index, &token);
                 }
                 TokenEvent::Done(finish) => {
-                    let word = finish_word(finish.reason);
-                    let delta =
-                        if finish.text.is_empty() { json!({}) } else { json!({"content": finish.text}) };
                     self.count.done(index, &finish);
-                    return Poll::Ready(Some(Ok(self.shape.chunk(index, &delta, Some(word), Value::Null))));
+                    self.put_last(index, &finish);
                 }
             }
         }
+    }
+
+    /// Makes the chunks of a token. The first carries its log-probabilities.
+    fn put(&mut self, index: u32, token: &Token) {
+        let mut deltas = self.readers[index as usize].push(&token.text);
+        if deltas.is_empty() && self.shape.logprobs {
+            deltas.push(json!({"content": ""}));
+        }
+        let mut logprobs = Some(logprobs(&[token_logprob(token)]));
+        for delta in deltas {
+            let chunk = self.shape.chunk(index, &delta, None, logprobs.take().unwrap_or_default());
+            self.ready.push_back(chunk);
+        }
+    }
+
+    /// Makes the chunks of a choice's end: what was held back, and why it ended.
+    fn put_last(&mut self, index: u32, finish: &Finish) {
+        let reader = &mut self.readers[index as usize];
+        let mut deltas = reader.finish(&finish.text);
+        let word = reader.finish_word(finish.reason);
+        let last = deltas.pop().unwrap_or_else(|| json!({}));
+        for delta in deltas {
+            self.ready.push_back(self.shape.chunk(index, &delta, None, Value::Null));
+        }
+        self.ready.push_back(self.shape.chunk(index, &last, Some(word), Value::Null));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use local_runtime::{ChatMessage, LOGIT_BIAS_MAX, Role as LocalRole, Sampling, TOP_LOGPROBS_MAX};
+use local_runtime::{ChatMessage, LOGIT_BIAS_MAX, Role as LocalRole, Sampling, TOP_LOGPROBS_MAX, ToolCall};
 use policies::Doubt;
 use router_model::Role;
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::format::{self, Format};
+use super::tools::{self, ToolChoice, Tools};
 use crate::error::Error;
 
 /// Stop sequences of one request at most.
@@ -54,6 +55,8 @@ pub struct ChatRequest {
     pub logprobs: Option<u8>,
     /// Tools that may be called.
     pub tools: u32,
+    /// Those tools, and how they may be called.
+    pub tool_options: Tools,
     /// A form that the answer must have.
     pub format: Option<Format>,
     /// A feature is used that the embedded model cannot follow: audio output, or `logit_bias` without naming the model
@@ -74,8 +77,12 @@ pub struct Message {
     pub role: Role,
     /// All its text.
     pub text: String,
-    /// Tool calls that it made, in words.
-    pub calls: String,
+    /// Tool calls that it made.
+    pub calls: Vec<ToolCall>,
+    /// Who says it, by name; for a result, the tool.
+    pub name: Option<String>,
+    /// The call that it answers.
+    pub call_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +130,8 @@ struct RawChat<'a> {
     #[serde(borrow)]
     tool_choice: Option<&'a RawValue>,
     #[serde(borrow)]
+    parallel_tool_calls: Option<&'a RawValue>,
+    #[serde(borrow)]
     response_format: Option<&'a RawValue>,
     #[serde(borrow)]
     structured_outputs: Option<&'a RawValue>,
@@ -142,6 +151,10 @@ struct RawMessage<'a> {
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_call_id: Option<&'a RawValue>,
     /// Refers to audio that the provider keeps.
     audio: Option<serde::de::IgnoredAny>,
 }
@@ -186,8 +199,9 @@ impl ChatRequest {
             None => whole("max_tokens", raw.max_tokens, 1, u64::from(u32::MAX))?,
         };
         let options: Option<RawStreamOptions> = optional("stream_options", raw.stream_options)?;
-        let tool_choice_none = raw.tool_choice.is_some_and(|raw| raw.get() == "\"none\"");
-        let tools = list_length("tools", raw.tools)? + list_length("functions", raw.functions)?;
+        let tool_options = Tools::parse(raw.tools, raw.tool_choice, raw.parallel_tool_calls)?;
+        let functions = list_length("functions", raw.functions)?;
+        let tools = list_length("tools", raw.tools)? + functions;
         let logprobs: Option<bool> = optional("logprobs", raw.logprobs)?;
         let top_logprobs = whole("top_logprobs", raw.top_logprobs, 0, u64::from(TOP_LOGPROBS_MAX))?;
         if top_logprobs.is_some_and(|n| n > 0) && logprobs != Some(true) {
@@ -206,10 +220,13 @@ impl ChatRequest {
             choices: whole("n", raw.n, 1, CHOICES_MAX)?.map_or(1, clamp_u32),
             logprobs: (logprobs == Some(true))
                 .then(|| top_logprobs.map_or(0, |n| u8::try_from(n).unwrap_or(TOP_LOGPROBS_MAX))),
-            tools: if tool_choice_none { 0 } else { tools },
+            tools: if tool_options.choice == ToolChoice::None { 0 } else { tools },
             format: format::format(raw.response_format, raw.structured_outputs)?,
             exotic: !(sampling.logit_bias.is_empty() || model.starts_with("local/"))
-                || modalities.is_some_and(|all| all.iter().any(|one| one != "text")),
+                || modalities.is_some_and(|all| all.iter().any(|one| one != "text"))
+                || functions > 0
+                || tool_options.exotic && tool_options.choice != ToolChoice::None,
+            tool_options,
             sampling,
             user: optional("user", raw.user)?.unwrap_or_default(),
             messages,
@@ -251,21 +268,34 @@ impl ChatRequest {
         Bytes::from(out)
     }
 
-    /// The conversation for the embedded model.
+    /// The conversation for the embedded model. Where it knows no tools, calls are put in words.
     #[must_use]
-    pub fn local_messages(&self) -> Vec<ChatMessage> {
+    pub fn local_messages(&self, knows_tools: bool) -> Vec<ChatMessage> {
         let role = |role| match role {
             Role::System => LocalRole::System,
             Role::Assistant => LocalRole::Assistant,
             Role::Tool => LocalRole::Tool,
             Role::User | Role::Other => LocalRole::User,
         };
-        let content = |message: &Message| match (message.text.is_empty(), message.calls.is_empty()) {
-            (_, true) => message.text.clone(),
-            (true, false) => message.calls.clone(),
-            (false, false) => format!("{}\n{}", message.text, message.calls),
+        let in_words = |message: &Message| {
+            let text = (!message.text.is_empty()).then(|| message.text.clone());
+            let calls = message.calls.iter().map(call_in_words);
+            text.into_iter().chain(calls).collect::<Vec<_>>().join("\n")
         };
-        self.messages.iter().map(|m| ChatMessage::new(role(m.role), content(m))).collect()
+        let message = |message: &Message| {
+            if !knows_tools {
+                return ChatMessage::new(role(message.role), in_words(message));
+            }
+            let only_calls = message.text.is_empty() && !message.calls.is_empty();
+            ChatMessage {
+                content: (!only_calls).then(|| message.text.clone()),
+                name: message.name.clone(),
+                tool_calls: message.calls.clone(),
+                tool_call_id: message.call_id.clone(),
+                ..ChatMessage::new(role(message.role), String::new())
+            }
+        };
+        self.messages.iter().map(message).collect()
     }
 
     /// Are there images, audio, files or other parts that are no text?
@@ -472,30 +502,18 @@ fn message(index: usize, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<Messa
         }
     };
     let calls = match message.tool_calls {
-        Some(raw) => calls(&field(".tool_calls"), raw)?,
-        None => String::new(),
+        Some(raw) => tools::calls(&field(".tool_calls"), raw)?,
+        None => Vec::new(),
     };
-    Ok(Message { role, text, calls })
+    let name = optional(&field(".name"), message.name)?;
+    let call_id = optional(&field(".tool_call_id"), message.tool_call_id)?;
+    Ok(Message { role, text, calls, name, call_id })
 }
 
-/// Tool calls in words, for a model that reads only text.
-fn calls(field: &str, raw: &RawValue) -> Result<String, Error> {
-    #[derive(Deserialize)]
-    struct Call {
-        function: Option<Function>,
-    }
-    #[derive(Deserialize)]
-    struct Function {
-        name: Option<String>,
-        arguments: Option<String>,
-    }
-    let list: Option<Vec<Call>> = optional(field, Some(raw))?;
-    let functions = list.into_iter().flatten().filter_map(|call| call.function);
-    let words = functions.map(|function| {
-        let (name, arguments) = (function.name.unwrap_or_default(), function.arguments.unwrap_or_default());
-        format!("(called {name} with {arguments})")
-    });
-    Ok(words.collect::<Vec<_>>().join("\n"))
+/// A tool call for a model that reads only text.
+fn call_in_words(call: &ToolCall) -> String {
+    let arguments = call.arguments.as_str().map_or_else(|| call.arguments.to_string(), str::to_owned);
+    format!("(called {} with {arguments})", call.name)
 }
 
 fn parts(field: &str, raw: &RawValue, doubt: &mut Vec<Doubt>) -> Result<String, Error> {

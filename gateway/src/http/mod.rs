@@ -7,6 +7,7 @@ pub mod inbound;
 pub mod models;
 pub mod respond;
 pub mod texts;
+pub mod tools;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -45,7 +45,7 @@ pub enum AnswerPart {
 }
 
 /// Finds tool calls in one answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ToolCallParser {
     marks: Marks,
     names: Vec<String>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use local_runtime::{FinishReason, Token};
+use local_runtime::Token;
 use policies::Usage;
 use serde_json::{Value, json};
 
@@ -54,9 +54,16 @@ impl Shape {
 
     fn choice(&self, index: u32, choice: &Choice) -> Value {
         let logprobs = if self.logprobs { logprobs(&choice.logprobs) } else { Value::Null };
+        let mut message = json!({"role": "assistant", "content": choice.text, "refusal": null});
+        if !choice.calls.is_empty() {
+            message["tool_calls"] = choice.calls.iter().cloned().collect();
+            if choice.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
         json!({
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": null},
+            "message": message,
             "logprobs": logprobs,
             "finish_reason": choice.finish,
         })
@@ -67,6 +74,7 @@ impl Shape {
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     pub(super) text: String,
+    pub(super) calls: Vec<Value>,
     pub(super) logprobs: Vec<Value>,
     pub(super) finish: &'static str,
 }
@@ -81,14 +89,6 @@ fn usage_object(usage: &Usage) -> Value {
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     })
-}
-
-pub(super) fn finish_word(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Length => "length",
-        // Cancelled ends in an error before this word is asked for.
-        FinishReason::Stop | FinishReason::Cancelled => "stop",
-    }
 }
 
 pub(super) fn logprobs(tokens: &[Value]) -> Value {
