@@ -187,6 +187,14 @@ impl ChatPrompt {
                 "the template variables have {bytes} bytes; {TEMPLATE_VARIABLE_BYTES_MAX} are allowed"
             ));
         }
+        let is_name = |name: &&String| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            name.bytes().all(allowed)
+                && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        };
+        if let Some(name) = self.variables.keys().find(|name| !is_name(name)) {
+            return fault(format!("`{}` is no name of a template variable", name.escape_debug()));
+        }
         let reserved = |name: &&String| RESERVED.contains(&name.as_str()) || name.ends_with("_token");
         if let Some(name) = self.variables.keys().find(reserved) {
             return fault(format!("the template variable `{}` is reserved", name.escape_debug()));

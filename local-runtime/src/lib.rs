@@ -54,8 +54,8 @@ pub use constrain::{Constraint, GRAMMAR_BYTES_MAX, Grammar};
 pub use convert::Operators;
 pub use error::{Error, Result};
 pub use generate::{
-    Finish, FinishReason, GenerateRequest, LOGIT_BIAS_MAX, OPENING_TOKENS, OutputFlag,
-    STOP_SEQUENCES_MAX, Sampling, TOP_LOGPROBS_MAX, Token, TokenEvent, TokenStream, TopToken,
+    Finish, FinishReason, GenerateRequest, LOGIT_BIAS_MAX, OPENING_TOKENS, OutputFlag, STOP_SEQUENCES_MAX,
+    Sampling, TOP_LOGPROBS_MAX, Token, TokenEvent, TokenStream, TopToken,
 };
 pub use queue::Load;
 pub use runtime::{ModelInfo, Runtime};

@@ -9,6 +9,7 @@
 //!
 //! Left out: `single_word` and `normalized` of added tokens, which none of the supported families needs.
 
+mod confine;
 mod guard;
 mod jinja;
 mod limits;

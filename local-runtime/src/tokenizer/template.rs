@@ -1,27 +1,24 @@
 //! Conversations to prompt text, by the model's own Jinja templates, as transformers' `apply_chat_template` does it.
 //!
-//! Templates come with model files, so they are run with bounds: see [`FUEL`] and [`Bounded`].
+//! Templates come with model files, so they are run within bounds: see [`super::confine`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::{Environment, Value};
+use minijinja::{AutoEscape, Environment, Value, machinery};
 use serde::Deserialize as _;
 use serde_json::{Map, Value as Json, json};
 
+use super::confine;
 use super::guard::{ControlTokens, Guard};
 use super::jinja;
 use crate::chat::{ChatMessage, ChatPrompt, ToolCall};
 use crate::error::{Error, Result};
 
-/// Template instructions; a conversation of a thousand turns takes some 50,000.
-const FUEL: u64 = 5_000_000;
-/// Output beyond the outside texts' own length, times [`CONTENT_COPIES`].
-const OUTPUT_BYTES_EXTRA: usize = 1 << 20;
-/// How often a template may repeat the outside texts.
-const CONTENT_COPIES: usize = 4;
+/// Template instructions; a conversation of a thousand turns takes some 100,000.
+const FUEL: u64 = 10_000_000;
 /// The longest template of the supported families has some 20 KB.
 const TEMPLATE_BYTES_MAX: usize = 1 << 18;
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
@@ -69,20 +66,21 @@ impl ChatTemplates {
     }
 
     pub(crate) fn compile(
-        sources: BTreeMap<String, String>,
+        mut sources: BTreeMap<String, String>,
         special_tokens: Map<String, Json>,
     ) -> Result<Self> {
         let mut environment = jinja::environment().map_err(|error| refused(&error))?;
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
-        for (name, source) in &sources {
+        confine::confine(&mut environment);
+        for (name, source) in &mut sources {
             if source.len() > TEMPLATE_BYTES_MAX {
                 return Err(Error::Template {
                     reason: format!("it has {} bytes; {TEMPLATE_BYTES_MAX} are allowed", source.len()),
                 });
             }
-            let source = jinja::without_generation_tags(source);
-            environment.add_template_owned(name.clone(), source).map_err(|error| refused(&error))?;
+            *source = jinja::without_generation_tags(source);
+            confine::compile(name, source, 0).map_err(|error| refused(&error))?;
         }
         Ok(Self { environment, sources, special_tokens })
     }
@@ -115,18 +113,31 @@ impl ChatTemplates {
         let outside = outside_texts(prompt);
         let guard = Guard::new(tokens, |mark| !outside.contains(mark));
         let context = self.context(prompt, source, &guard);
-        let limit = OUTPUT_BYTES_EXTRA + CONTENT_COPIES * outside.len();
-        let mut output = Bounded { bytes: Vec::new(), limit };
-        let template = self.environment.get_template(name).map_err(|error| refused(&error))?;
         let context = Value::deserialize(Json::Object(context))
             .map_err(|error| Error::Template { reason: error.to_string() })?;
-        template.render_captured_to(context, &mut output).map_err(|error| refused(&error))?;
-        let mut text =
-            String::from_utf8(output.bytes).map_err(|error| Error::Template { reason: error.to_string() })?;
+        let mut text = self.run(name, source, context, outside.len()).map_err(|error| refused(&error))?;
         if prompt.assistant_prefix {
             cut_at_tag(&mut text)?;
         }
         Ok((text, guard))
+    }
+
+    /// Templates are compiled anew each time, which takes a fraction of a millisecond: what is compiled borrows from its
+    /// source.
+    fn run(
+        &self,
+        name: &str,
+        source: &str,
+        context: Value,
+        outside_bytes: usize,
+    ) -> Result<String, minijinja::Error> {
+        let instructions = confine::compile(name, source, outside_bytes)?;
+        let blocks = BTreeMap::new();
+        let mut text = String::new();
+        let mut output = machinery::make_string_output(&mut text);
+        machinery::eval(&self.environment, &instructions, context, &blocks, &mut output, AutoEscape::None)?;
+        drop(output);
+        Ok(text)
     }
 
     fn context(&self, prompt: &ChatPrompt, source: &str, guard: &Guard<'_>) -> Map<String, Json> {
@@ -312,24 +323,4 @@ fn refused(error: &minijinja::Error) -> Error {
         let _ = write!(reason, ": {cause}");
     }
     Error::Template { reason }
-}
-
-/// Output that refuses to grow beyond a limit.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.limit {
-            return Err(std::io::Error::other("its output is too long"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

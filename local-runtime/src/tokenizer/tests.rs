@@ -145,19 +145,79 @@ fn templates_have_what_models_expect() {
     }
 }
 
+/// In bounded time; memory is bounded with it, or the machine would not bear some of these.
 #[test]
 fn hostile_templates_are_refused() {
+    let doubled = "{% set x = x ~ x %}".repeat(60);
+    let copied = "{% set x = [x, x] %}".repeat(60);
+    let captured = "{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60);
+    let raw = format!(
+        "{{% set x %}}{{% for a in range(99999) %}}{}{{% endfor %}}{{% endset %}}",
+        "y".repeat(100_000)
+    );
+    let every = |body: &str| {
+        format!(
+            "{{% set n = namespace(x='xxxxxxxxxxxxxxxx', y=[1]) %}}{{% for a in range(99999) %}}{{% for b in range(9) %}}{body}{{% endfor %}}{{% endfor %}}{{{{ n.x }}}}{{{{ n.y }}}}"
+        )
+    };
     let cases = [
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-        "{% for a in range(9999) %}{{ 'xxxxxxxxxxxxxxxx' * 9999 }}{% endfor %}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{{ raise_exception('roles must alternate') }}",
-        "{% include '/etc/passwd' %}",
-        "{{ no_such_function() }}",
-        "{% if",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_owned(),
+        "{% for a in range(9999) %}{{ 'xxxxxxxxxxxxxxxx' * 9999 }}{% endfor %}".to_owned(),
+        "{% for a in range(9999) %}{{ messages[0].content * 99999999 }}{% endfor %}".to_owned(),
+        "{% for a in range(9999) %}{{ messages[0].content * 9999 }}{% endfor %}".to_owned(),
+        format!("{{% set x = 'x' %}}{doubled}{{{{ x }}}}"),
+        format!("{{% set x = 'x' %}}{}{{{{ x }}}}", doubled.replace('~', "+")),
+        format!("{{% set x = 'x' %}}{copied}{{{{ x }}}}"),
+        format!("{{% set x = 'x' %}}{}{{{{ x | tojson }}}}", copied.replace("[x, x]", "{'a': x, 'b': x}")),
+        format!("{{% set x = 'x' %}}{}{{{{ x == [x] }}}}", copied.replace("[x, x]", "(x, x)")),
+        format!("{{% set x = 'x' %}}{captured}{{{{ x }}}}"),
+        raw,
+        every("{% set n.x = n.x ~ n.x %}"),
+        every("{% set n.x = n.x | replace('x', n.x) %}"),
+        every("{% set n.x = n.x.replace('x', n.x) %}"),
+        every("{% set n.x = n.x | join(n.x) %}"),
+        every("{% set n.x = n.x.join(n.x.split('')) %}"),
+        every("{% set n.x = n.x | tojson %}"),
+        every("{% set n.x = n.x | indent(1000000000) %}"),
+        every("{% set n.x = n.x | indent(width=1000000000) %}"),
+        every("{% set n.y = n.y + n.y %}"),
+        every("{% set n.y = [n.y] %}"),
+        every("{% set n.y = {'a': n.y} %}"),
+        every("{% set n.y = n.y | map('list') | list %}{% set n.y = [n.y] %}"),
+        every("{% set n.y = n %}"),
+        every("{% set n.y = namespace(y=n.y) %}"),
+        every("{% set m = namespace(y=n) %}"),
+        every("{% set n.y = [n] %}"),
+        every("{% set n.y = dict(y=n.y) %}"),
+        every("{% set n.y = n.y | zip(n.y) | list %}"),
+        "{{ '%1000000000d' | format(1) }}".to_owned(),
+        "{{ '{:>1000000000}'.format(1) }}".to_owned(),
+        "{{ [1] | batch(1000000000, 'x') | list }}".to_owned(),
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('xxxxxxxxxx') }}".to_owned(),
+        "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
+        format!(
+            "{{% set n = namespace(x='x') %}}{{% for a in range(24) %}}{{% set n.x = n.x ~ n.x %}}{{% endfor %}}{{% for a in range(99999) %}}{{% for b in range(99) %}}{{{{ 1 if n.x == n.x ~ 'y' }}}}{{% endfor %}}{{% endfor %}}"
+        ),
+        "{{ raise_exception('roles must alternate') }}".to_owned(),
+        "{% include '/etc/passwd' %}".to_owned(),
+        "{% extends 'x' %}".to_owned(),
+        "{% block x %}{% endblock %}".to_owned(),
+        "{{ no_such_function() }}".to_owned(),
+        "{{ messages.0.__class__() }}".to_owned(),
+        "{% if".to_owned(),
+        "(".repeat(200_000),
+        format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
+        format!("{}{}", "{% if 1 %}".repeat(10_000), "{% endif %}".repeat(10_000)),
     ];
     for template in cases {
-        assert!(matches!(render(template, "hi"), Err(Error::Template { .. })), "{template}");
+        let started = std::time::Instant::now();
+        let outcome = render(&template, "hi");
+        let (begin, took) = (template.chars().take(200).collect::<String>(), started.elapsed());
+        assert!(took.as_secs() < 30, "{begin}: {took:?}");
+        // A text without tags is no attack, however it looks.
+        let is_text = !template.contains("{{") && !template.contains("{%");
+        assert!(is_text || matches!(outcome, Err(Error::Template { .. })), "{begin}");
     }
     let message =
         render("{{ raise_exception('roles must alternate') }}", "secret").expect_err("refused").to_string();

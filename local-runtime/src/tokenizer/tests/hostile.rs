@@ -139,6 +139,7 @@ fn prompts_outside_their_bounds_are_refused() {
         (with("messages", Json::Null), "`messages` is reserved"),
         (with("bos_token", Json::from("x")), "`bos_token` is reserved"),
         (with("v", Json::from("x".repeat(20_000))), "bytes"),
+        (with("%check", Json::Null), "no name"),
         (ChatPrompt { variables: many, ..hello.clone() }, "40 template variables"),
     ] {
         let error = codec.render(&prompt).expect_err(word);
