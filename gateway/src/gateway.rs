@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::identity::Callers;
 use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
-use crate::local::LocalModel;
 use crate::portfolio::Portfolio;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -119,13 +118,18 @@ impl Gateway {
     /// Watts of a busy core, for the energy column.
     #[must_use]
     pub fn watts_per_core(&self) -> f64 {
-        self.config.local.as_ref().map_or(0.0, |local| local.watts_per_core)
+        self.config.local().map_or(0.0, |local| local.watts_per_core)
     }
 
     /// What keeps the gateway from being ready; empty when it is.
     pub async fn readiness(&self) -> Vec<String> {
-        let mut faults: Vec<String> =
-            self.portfolio.local.iter().filter_map(LocalModel::fault).map(|why| why.to_string()).collect();
+        let mut faults: Vec<String> = self
+            .portfolio
+            .locals
+            .iter()
+            .filter_map(|local| local.fault())
+            .map(|why| why.to_string())
+            .collect();
         if !self.ledger.is_writable().await {
             faults.push(String::from("the ledger cannot be written"));
         }

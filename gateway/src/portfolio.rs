@@ -12,8 +12,8 @@ use crate::upstream::{SetupError, UpstreamClient};
 /// Every model that requests can go to.
 #[derive(Debug)]
 pub struct Portfolio {
-    /// The embedded model, if one is configured.
-    pub local: Option<LocalModel>,
+    /// The embedded models that answer, the default one first; empty if none is configured.
+    pub locals: Vec<Arc<LocalModel>>,
     /// Upstreams in the operator's order.
     pub upstreams: Vec<UpstreamClient>,
     prices: Arc<PriceTable>,
@@ -30,11 +30,27 @@ impl Portfolio {
             UpstreamClient::new(upstream.clone(), &config.prices, &config.baseline_model)
         };
         Ok(Self {
-            local: config.local.clone().map(LocalModel::new),
+            locals: config
+                .locals
+                .iter()
+                .map(|local| Arc::new(LocalModel::new(local.clone(), config.store.clone())))
+                .collect(),
             upstreams: config.upstreams.iter().map(client).collect::<Result<_, _>>()?,
             prices: config.prices.clone(),
             baseline_model: config.baseline_model.clone(),
         })
+    }
+
+    /// The embedded model that answers by default.
+    #[must_use]
+    pub fn local(&self) -> Option<&Arc<LocalModel>> {
+        self.locals.first()
+    }
+
+    /// The embedded model of a target.
+    #[must_use]
+    pub fn local_of(&self, target: &Target) -> Option<&Arc<LocalModel>> {
+        self.locals.iter().find(|local| local.target().id == target.id)
     }
 
     /// The upstream of a target.
@@ -47,15 +63,14 @@ impl Portfolio {
     #[must_use]
     pub fn targets(&self, model: &str) -> (Wants, Vec<Arc<Target>>) {
         let now = Instant::now();
-        let mut targets: Vec<Arc<Target>> = self.local.iter().map(LocalModel::target).collect();
+        let mut targets: Vec<Arc<Target>> = self.locals.iter().map(|local| local.target()).collect();
         if model == "auto" {
             targets.extend(self.upstreams.iter().flat_map(|upstream| upstream.targets(now)));
             return (Wants::Any, targets);
         }
         if let Some((place, name)) = model.split_once('/') {
             if place == "local" {
-                let id =
-                    self.local.as_ref().filter(|_| name == "default").map(|local| local.target().id.clone());
+                let id = self.local().filter(|_| name == "default").map(|local| local.target().id.clone());
                 return (Wants::Forced(id.unwrap_or_else(|| model.into())), targets);
             }
             if let Some(upstream) = self.upstream(place) {

@@ -61,7 +61,7 @@ pub async fn finish(gateway: &Gateway) {
     gateway.tasks.drain().await;
     let ledger = gateway.ledger.clone();
     let _ = tokio::task::spawn_blocking(move || ledger.stop(LEDGER_PATIENCE)).await;
-    if let Some(runtime) = gateway.portfolio.local.as_ref().and_then(crate::local::LocalModel::runtime) {
+    for runtime in gateway.portfolio.locals.iter().filter_map(|local| local.runtime()) {
         runtime.shutdown();
     }
 }

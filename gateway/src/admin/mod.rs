@@ -13,7 +13,6 @@ use crate::http::body::ResponseBody;
 use crate::http::models;
 use crate::http::respond::json_response;
 use crate::ledger::{Grouping, parse_day};
-use crate::local::LocalModel;
 
 /// The admin plane.
 #[derive(Debug)]
@@ -37,9 +36,10 @@ impl Plane for AdminPlane {
             "/metrics" => metrics(gateway),
             "/admin/v1/spend" => spend(gateway, request.uri().query().unwrap_or_default()).await,
             "/admin/v1/prices" => prices(gateway),
+            "/admin/v1/models" => local_models(gateway),
             _ => fault(
                 StatusCode::NOT_FOUND,
-                "there is /metrics, /healthz, /readyz, /admin/v1/spend and /admin/v1/prices",
+                "there is /metrics, /healthz, /readyz, /admin/v1/spend, /admin/v1/prices and /admin/v1/models",
             ),
         }
     }
@@ -61,12 +61,8 @@ fn fault(status: StatusCode, message: &str) -> Response<ResponseBody> {
 }
 
 fn metrics(gateway: &Gateway) -> Response<ResponseBody> {
-    let queue = gateway
-        .portfolio
-        .local
-        .as_ref()
-        .and_then(LocalModel::runtime)
-        .map_or(0, |runtime| runtime.load_now().waiting);
+    let runtimes = gateway.portfolio.locals.iter().filter_map(|local| local.runtime());
+    let queue: usize = runtimes.map(|runtime| runtime.load_now().waiting).sum();
     gateway.metrics.local_queue.set(i64::try_from(queue).unwrap_or(i64::MAX));
     gateway.metrics.ledger_dropped.set(i64::try_from(gateway.ledger.dropped()).unwrap_or(i64::MAX));
     let mut response = Response::new(ResponseBody::full(gateway.metrics.encode()));
@@ -97,6 +93,12 @@ async fn spend(gateway: &Gateway, query: &str) -> Response<ResponseBody> {
         Ok(report) => json_response(StatusCode::OK, &json!(report)),
         Err(error) => fault(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
+}
+
+/// The embedded models: state, load, memory.
+fn local_models(gateway: &Gateway) -> Response<ResponseBody> {
+    let models: Vec<_> = gateway.portfolio.locals.iter().map(|local| local.describe()).collect();
+    json_response(StatusCode::OK, &json!({"models": models}))
 }
 
 fn prices(gateway: &Gateway) -> Response<ResponseBody> {

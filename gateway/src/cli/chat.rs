@@ -37,7 +37,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Outcome {
     let overrides = Overrides { model: options.model.clone(), ..Overrides::default() };
     let config = options.common.load(overrides)?;
-    let Some(settings) = &config.local else {
+    let Some(settings) = config.local() else {
         return Err(CliError::Fault(String::from("no local model is configured (local.enabled is false)")));
     };
     let model = local::load(&config, settings).map_err(CliError::Fault)?;

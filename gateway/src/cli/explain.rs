@@ -86,7 +86,7 @@ fn read_prompt(options: &Options) -> Result<String, CliError> {
 /// The portfolio of a configuration, with the local model taken for usable when it is installed.
 fn assumed_portfolio(config: &Config) -> Result<Portfolio, CliError> {
     let portfolio = Portfolio::new(config).map_err(|error| CliError::fault(&error))?;
-    if let Some(model) = &portfolio.local {
+    for model in &portfolio.locals {
         if local::store(config).locate(&model.config().model).is_some() {
             model.assume_installed();
         } else {

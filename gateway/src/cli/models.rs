@@ -127,8 +127,7 @@ fn list(common: &Common) -> Outcome {
 fn measure(common: &Common, model: &str) -> Outcome {
     let overrides = Overrides { model: Some(model.to_owned()), ..Overrides::default() };
     let config = common.load(overrides)?;
-    let settings =
-        config.local.as_ref().ok_or_else(|| CliError::Fault(String::from("local.enabled is false")))?;
+    let settings = config.local().ok_or_else(|| CliError::Fault(String::from("local.enabled is false")))?;
     let started = std::time::Instant::now();
     let runtime = local::load(&config, settings).map_err(CliError::Fault)?;
     let loaded = started.elapsed();

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use policies::Location;
@@ -10,9 +11,10 @@ use tokio::net::TcpListener;
 use super::{CliError, Common, Outcome, runtime, say, system_clock};
 use crate::config::{Config, Overrides};
 use crate::gateway::{Gateway, Parts};
-use crate::{local, server, telemetry};
+use crate::local::{LocalModel, Report};
+use crate::{server, telemetry};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     common: Common,
@@ -24,21 +26,27 @@ pub(super) struct Options {
     model: Option<String>,
 }
 
+impl Options {
+    fn load(&self) -> Result<Config, CliError> {
+        let overrides = Overrides { observe: self.observe, model: self.model.clone(), offline: false };
+        self.common.load(overrides)
+    }
+}
+
 pub(super) fn run(options: &Options) -> Outcome {
-    let overrides = Overrides { observe: options.observe, model: options.model.clone(), offline: false };
-    let config = options.common.load(overrides)?;
+    let config = options.load()?;
     say(&format!("sluicegate {}: {}", env!("CARGO_PKG_VERSION"), options.common.source()));
     // Outside the asynchronous runtime: the trace exporter has a thread and a blocking client of its own.
     let telemetry = telemetry::start(&config.telemetry).map_err(CliError::Fault)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, options));
     drop(runtime);
     drop(telemetry);
     served?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config) -> Result<(), CliError> {
+async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     let bind = |address| async move {
         TcpListener::bind(address)
             .await
@@ -55,7 +63,10 @@ async fn serve(config: Config) -> Result<(), CliError> {
     announce(&gateway);
     let scheme = if gateway.config.server.tls.is_some() { "https" } else { "http" };
     say(&format!("listening: {scheme}://{data}/v1 (clients), http://{admin}/metrics (admin)"));
-    load_model(gateway.clone());
+    load_models(&gateway);
+    unload_idle_models(&gateway);
+    #[cfg(unix)]
+    reload_on_hangup(&gateway, options);
     server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
     say("stopped: every request is settled");
     Ok(())
@@ -93,38 +104,97 @@ fn announce(gateway: &Gateway) {
     }
 }
 
-/// Obtains and loads the embedded model beside the running server; until then requests see it as unavailable.
-fn load_model(gateway: Arc<Gateway>) {
-    let Some(settings) = gateway.portfolio.local.as_ref().map(|local| local.config().clone()) else {
+/// How often idle models are looked for.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// Obtains and loads the embedded models beside the running server; until then requests see them as unavailable.
+fn load_models(gateway: &Gateway) {
+    if gateway.portfolio.locals.is_empty() {
         say("no local model is configured");
+    }
+    for model in &gateway.portfolio.locals {
+        let settings = model.config();
+        say(&format!(
+            "local model: {} (obtained at first start; this may take a few minutes)",
+            settings.model
+        ));
+        model.load_beside(settings, |report| say_loaded("ready", report));
+    }
+}
+
+fn say_loaded(what: &str, (loaded, took): Report<'_>) {
+    match loaded {
+        Ok(runtime) => {
+            let info = runtime.info();
+            say(&format!(
+                "{what}: {} ({}, {} tokens of context, {} threads) loaded in {:.1} s",
+                info.name,
+                info.licence.as_deref().unwrap_or("licence not stated"),
+                info.context_tokens,
+                runtime.threads(),
+                took.as_secs_f64()
+            ));
+        }
+        Err(why) => say(&format!("the local model cannot be used: {why}")),
+    }
+}
+
+/// Unloads models that nobody uses.
+fn unload_idle_models(gateway: &Arc<Gateway>) {
+    let (models, tasks) = (gateway.portfolio.locals.clone(), gateway.tasks.clone());
+    if models.iter().all(|model| model.config().unload_after.is_none()) {
         return;
-    };
-    say(&format!("local model: {} (obtained at first start; this may take a few minutes)", settings.model));
-    let started = std::time::Instant::now();
-    let work = move || {
-        let attempt = std::panic::AssertUnwindSafe(|| local::load(&gateway.config, &settings));
-        let loaded = std::panic::catch_unwind(attempt)
-            .unwrap_or_else(|_| Err(String::from("loading it failed with a bug of ours")));
-        match &loaded {
-            Ok(runtime) => {
-                let info = runtime.info();
-                say(&format!(
-                    "ready: {} ({}, {} tokens of context) loaded in {:.1} s",
-                    info.name,
-                    info.licence.as_deref().unwrap_or("licence not stated"),
-                    info.context_tokens,
-                    started.elapsed().as_secs_f64()
-                ));
+    }
+    gateway.tasks.spawn("idle-models", async move {
+        let stopping = tasks.stopping();
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => return,
+                () = tokio::time::sleep(IDLE_CHECK) => {}
             }
-            Err(why) => say(&format!("the local model cannot be used: {why}")),
+            for model in models.iter().filter(|model| model.sleep_if_idle()) {
+                tracing::info!(model = %model.target().id, "unloaded: nobody used it");
+            }
         }
-        if let Some(local) = &gateway.portfolio.local {
-            local.set(loaded);
+    });
+}
+
+/// At SIGHUP reads the configuration again and exchanges the embedded models whose settings changed, without dropping
+/// a request. Everything else needs a restart.
+#[cfg(unix)]
+fn reload_on_hangup(gateway: &Arc<Gateway>, options: &Options) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    let (models, tasks, options) = (gateway.portfolio.locals.clone(), gateway.tasks.clone(), options.clone());
+    gateway.tasks.spawn("reload", async move {
+        let stopping = tasks.stopping();
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => return,
+                signal = hangup.recv() => if signal.is_none() { return },
+            }
+            exchange(&models, &options);
         }
+    });
+}
+
+#[cfg(unix)]
+fn exchange(models: &[Arc<LocalModel>], options: &Options) {
+    let config = match options.load() {
+        Ok(config) => config,
+        Err(error) => return say(&format!("the configuration was not read again: {error}")),
     };
-    // A thread of its own: loading blocks for minutes, and ends with the process if that is stopped.
-    if let Err(error) = std::thread::Builder::new().name(String::from("load-model")).spawn(work) {
-        say(&format!("the local model cannot be loaded: {error}"));
+    if config.locals.len() != models.len() {
+        return say("the number of embedded models changed; that needs a restart");
+    }
+    for (model, settings) in models.iter().zip(config.locals) {
+        if *model.config() == settings {
+            continue;
+        }
+        say(&format!("exchanging {} for {}", model.target().id, settings.model));
+        model.load_beside(Arc::new(settings), |report| say_loaded("exchanged", report));
     }
 }
 

@@ -32,8 +32,8 @@ pub struct Config {
     pub require_key: bool,
     /// SQLite file of the ledger.
     pub ledger: PathBuf,
-    /// Embedded model, if one is to run.
-    pub local: Option<Local>,
+    /// Embedded models that answer, the default one first; empty if none is to run.
+    pub locals: Vec<Local>,
     /// Where models and libraries are kept.
     pub store: Store,
     /// The rules.
@@ -88,16 +88,24 @@ pub struct Admin {
 }
 
 /// Embedded model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Local {
     /// Catalogue name or directory.
     pub model: String,
     /// Threads.
     pub threads: Option<usize>,
-    /// Spin between operators.
-    pub spinning: bool,
+    /// Spin between operators; measured when absent.
+    pub spinning: Option<bool>,
+    /// Requests that are computed together.
+    pub max_concurrency: usize,
     /// Waiting requests.
     pub max_queue: usize,
+    /// Memory for keys and values of past tokens, in MiB.
+    pub cache_mib: u32,
+    /// Memory that weights and cache may take together, in MiB.
+    pub memory_mib: Option<u32>,
+    /// Idle time after which the model is unloaded.
+    pub unload_after: Option<Duration>,
     /// Context limit.
     pub context_tokens: u32,
     /// Default output limit.
@@ -141,6 +149,8 @@ pub struct Team {
     pub monthly_budget: Option<Money>,
     /// Tier.
     pub tier: String,
+    /// Whose requests the embedded models start first.
+    pub local_priority: i8,
 }
 
 /// A place that requests can be forwarded to.
@@ -236,6 +246,12 @@ impl Config {
     /// [`ConfigError::Faults`] with every fault.
     pub fn parse(file: &str, text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
         validate::config(file, text, overrides)
+    }
+
+    /// The embedded model that answers by default.
+    #[must_use]
+    pub fn local(&self) -> Option<&Local> {
+        self.locals.first()
     }
 
     /// The settings of a team, by name.

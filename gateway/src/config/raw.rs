@@ -25,6 +25,9 @@ pub(super) struct RawConfig {
     /// The embedded model.
     #[serde(default)]
     pub local: RawLocal,
+    /// Further embedded models.
+    #[serde(default)]
+    pub local_model: Vec<RawLocalModel>,
     /// The rules.
     #[serde(default)]
     pub policy: RawPolicySource,
@@ -121,10 +124,21 @@ pub(super) struct RawLocal {
     pub model: String,
     /// Threads of the model, 1 to 256. Default: the machine's cores as the system counts them, at most 16.
     pub threads: Option<usize>,
-    /// Let the model's threads spin between operators: faster on a calm machine, slower on a busy one. Default true.
-    pub spinning: bool,
+    /// Let the model's threads spin between operators: faster on a calm machine, slower on a busy one. Default: measured
+    /// when the model is loaded, and the number of threads with it, which takes a few seconds.
+    pub spinning: Option<bool>,
+    /// Requests that are computed together, 1 to 256. Default 8: more of them make the whole faster and each one slower.
+    pub max_concurrency: usize,
     /// Requests that may wait for the model. Default 16; more are answered elsewhere or with 503 and retry-after.
     pub max_queue: usize,
+    /// Memory for keys and values of past tokens, in MiB, 16 to 1048576. Default 1024, which is some 37,000 tokens of the
+    /// default model. It is taken as it is needed; requests whose tokens would not fit wait.
+    pub cache_mib: u32,
+    /// Memory that weights and cache may take together, in MiB. Default: no limit. A model that may need more is not loaded.
+    pub memory_mib: Option<u32>,
+    /// Seconds without a request after which the model is unloaded; the next request loads it again and waits for that.
+    /// Default 0: never.
+    pub unload_after_s: u64,
     /// Longest input and output together, in tokens. Default 8192, or the model's own limit if that is smaller.
     pub context_tokens: u32,
     /// Output tokens of one answer when the request sets no limit. Default 512.
@@ -141,6 +155,34 @@ pub(super) struct RawLocal {
     pub cache_dir: Option<String>,
     /// Never download. Default false; also `--offline` and `SLUICEGATE_OFFLINE=1`.
     pub offline: bool,
+}
+
+/// `[[local_model]]`: a further embedded model that answers, besides the one of `[local]`. What is left out is as there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLocalModel {
+    /// A name from `sluicegate models list`, or a directory with a converted model. No default.
+    pub model: String,
+    /// Highest label that it may see. Default: as `local.clearance`.
+    pub clearance: Option<String>,
+    /// How close it comes to a strong model, 0 to 1. Default: as `local.strength`.
+    pub strength: Option<f32>,
+    /// Threads, 1 to 256. Default: the machine's cores, shared equally among the embedded models.
+    pub threads: Option<usize>,
+    /// Requests that are computed together, 1 to 256. Default: as `local.max_concurrency`.
+    pub max_concurrency: Option<usize>,
+    /// Requests that may wait for it. Default: as `local.max_queue`.
+    pub max_queue: Option<usize>,
+    /// Memory for keys and values of past tokens, in MiB. Default: as `local.cache_mib`.
+    pub cache_mib: Option<u32>,
+    /// Memory that weights and cache may take together, in MiB. Default: as `local.memory_mib`.
+    pub memory_mib: Option<u32>,
+    /// Seconds without a request after which it is unloaded, 0 for never. Default: as `local.unload_after_s`.
+    pub unload_after_s: Option<u64>,
+    /// Longest input and output together, in tokens. Default: as `local.context_tokens`.
+    pub context_tokens: Option<u32>,
+    /// Output tokens of one answer when the request sets no limit. Default: as `local.max_output_tokens`.
+    pub max_output_tokens: Option<u32>,
 }
 
 /// `[policy]`: the rules.
@@ -192,6 +234,10 @@ pub(super) struct RawTeam {
     pub monthly_budget_usd: Option<f64>,
     /// Tier that rules can read as `caller.tier`. Default `standard`.
     pub tier: Option<String>,
+    /// Whose requests an embedded model starts first when several wait, -100 to 100, the highest first. Default 0. Teams
+    /// of one priority get equal shares.
+    #[serde(default)]
+    pub local_priority: i8,
 }
 
 /// `[[upstream]]`: a place that requests can be forwarded to.
@@ -293,8 +339,12 @@ impl Default for RawLocal {
             enabled: true,
             model: String::from(local_runtime::DEFAULT_MODEL),
             threads: None,
-            spinning: true,
+            spinning: None,
+            max_concurrency: local_runtime::DEFAULT_MAX_CONCURRENCY,
             max_queue: 16,
+            cache_mib: local_runtime::DEFAULT_CACHE_MIB,
+            memory_mib: None,
+            unload_after_s: 0,
             context_tokens: 8192,
             max_output_tokens: 512,
             clearance: String::from("restricted"),

@@ -10,7 +10,8 @@ use policies::fault::{self, Document, Fault, Faults};
 use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable};
 
 use super::raw::{
-    RawAdmin, RawConfig, RawLocal, RawModel, RawPolicySource, RawServer, RawTeam, RawTelemetry, RawUpstream,
+    RawAdmin, RawConfig, RawLocal, RawLocalModel, RawModel, RawPolicySource, RawServer, RawTeam,
+    RawTelemetry, RawUpstream,
 };
 use super::{
     Admin, Config, ConfigError, Local, Model, Overrides, SecretRef, Server, Store, Team, Telemetry, Tls,
@@ -73,7 +74,7 @@ impl Check<'_> {
         Some(Config {
             require_key,
             ledger,
-            local: self.local(raw.local, overrides),
+            locals: self.locals(raw.local, raw.local_model, overrides),
             store,
             policy: Arc::new(policy?),
             prices: Arc::new(prices?),
@@ -172,32 +173,93 @@ impl Check<'_> {
         value
     }
 
-    fn local(&mut self, raw: RawLocal, overrides: &Overrides) -> Option<Local> {
-        for (key, value, low, high) in [
-            ("local.max_output_tokens", u64::from(raw.max_output_tokens), 1, u64::from(u32::MAX)),
-            ("local.context_tokens", u64::from(raw.context_tokens), 16, u64::from(u32::MAX)),
-            ("local.threads", raw.threads.map_or(1, |n| n as u64), 1, 256),
-            ("local.max_queue", raw.max_queue as u64, 0, 4096),
-        ] {
-            if !(low..=high).contains(&value) {
-                self.fault(key, format!("must be from {low} to {high}"));
-            }
-        }
+    /// The embedded models that answer: the one of `[local]`, then the further ones.
+    fn locals(&mut self, raw: RawLocal, further: Vec<RawLocalModel>, overrides: &Overrides) -> Vec<Local> {
         if !raw.watts_per_core.is_finite() || raw.watts_per_core < 0.0 {
             self.fault("local.watts_per_core", "must be a number of watts, not negative");
         }
-        let local = Local {
+        let enabled = raw.enabled;
+        let first = Local {
             model: overrides.model.clone().unwrap_or(raw.model),
             threads: raw.threads,
             spinning: raw.spinning,
+            max_concurrency: raw.max_concurrency,
             max_queue: raw.max_queue,
+            cache_mib: raw.cache_mib,
+            memory_mib: raw.memory_mib,
+            unload_after: patience(raw.unload_after_s),
             context_tokens: raw.context_tokens,
             max_output_tokens: raw.max_output_tokens,
             clearance: Clearance(self.label("local.clearance", &raw.clearance)),
             strength: self.unit("local.strength", raw.strength),
             watts_per_core: raw.watts_per_core,
         };
-        raw.enabled.then_some(local)
+        self.local_ranges("local", &first);
+        if !enabled {
+            if !further.is_empty() {
+                self.fault("local_model", "further embedded models need local.enabled");
+            }
+            return Vec::new();
+        }
+        let mut locals = vec![first];
+        for (index, raw) in further.into_iter().enumerate() {
+            let local = self.further_local(index, raw, &locals[0]);
+            if locals.iter().any(|other| other.model == local.model) {
+                self.fault(
+                    &format!("local_model.{index}.model"),
+                    format!("`{}` is embedded twice", local.model),
+                );
+            }
+            locals.push(local);
+        }
+        // Models that compute at the same time share the machine's cores.
+        let share = std::thread::available_parallelism().map_or(1, |n| n.get().min(16)) / locals.len();
+        if locals.len() > 1 {
+            for local in &mut locals {
+                local.threads.get_or_insert(share.max(1));
+            }
+        }
+        locals
+    }
+
+    fn further_local(&mut self, index: usize, raw: RawLocalModel, first: &Local) -> Local {
+        let key = |field: &str| format!("local_model.{index}.{field}");
+        let clearance = match &raw.clearance {
+            Some(label) => Clearance(self.label(&key("clearance"), label)),
+            None => first.clearance,
+        };
+        let local = Local {
+            model: raw.model,
+            threads: raw.threads,
+            spinning: first.spinning,
+            max_concurrency: raw.max_concurrency.unwrap_or(first.max_concurrency),
+            max_queue: raw.max_queue.unwrap_or(first.max_queue),
+            cache_mib: raw.cache_mib.unwrap_or(first.cache_mib),
+            memory_mib: raw.memory_mib.or(first.memory_mib),
+            unload_after: raw.unload_after_s.map_or(first.unload_after, patience),
+            context_tokens: raw.context_tokens.unwrap_or(first.context_tokens),
+            max_output_tokens: raw.max_output_tokens.unwrap_or(first.max_output_tokens),
+            clearance,
+            strength: raw.strength.map_or(first.strength, |strength| self.unit(&key("strength"), strength)),
+            watts_per_core: first.watts_per_core,
+        };
+        self.local_ranges(&format!("local_model.{index}"), &local);
+        local
+    }
+
+    fn local_ranges(&mut self, section: &str, local: &Local) {
+        for (key, value, low, high) in [
+            ("max_output_tokens", u64::from(local.max_output_tokens), 1, u64::from(u32::MAX)),
+            ("context_tokens", u64::from(local.context_tokens), 16, u64::from(u32::MAX)),
+            ("threads", local.threads.map_or(1, |n| n as u64), 1, 256),
+            ("max_concurrency", local.max_concurrency as u64, 1, 256),
+            ("max_queue", local.max_queue as u64, 0, 4096),
+            ("cache_mib", u64::from(local.cache_mib), 16, 1 << 20),
+        ] {
+            if !(low..=high).contains(&value) {
+                self.fault(&format!("{section}.{key}"), format!("must be from {low} to {high}"));
+            }
+        }
     }
 
     fn policy(&mut self, raw: &RawPolicySource, observe: bool) -> Option<PolicySet> {
@@ -256,7 +318,11 @@ impl Check<'_> {
             }
             money
         });
-        Team { name: raw.name, monthly_budget, tier: raw.tier.unwrap_or_else(|| "standard".into()) }
+        if !(-100..=100).contains(&raw.local_priority) {
+            self.fault(&format!("team.{index}.local_priority"), "must be from -100 to 100");
+        }
+        let tier = raw.tier.unwrap_or_else(|| "standard".into());
+        Team { name: raw.name, monthly_budget, tier, local_priority: raw.local_priority }
     }
 
     fn upstreams(&mut self, raw: Vec<RawUpstream>) -> Vec<Upstream> {
@@ -373,4 +439,9 @@ impl Check<'_> {
             self.fault("policy", message);
         }
     }
+}
+
+/// Zero seconds stand for never.
+fn patience(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }

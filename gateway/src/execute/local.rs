@@ -33,16 +33,17 @@ pub(super) async fn answer(
     call: &Call<'_>,
     plan: &Plan,
     target: &Target,
-    request_id: &Arc<str>,
+    (request_id, team): (&Arc<str>, &str),
 ) -> Result<Answer, Error> {
     let gone = || Error::Local(LocalError::WorkerGone);
-    let local = gateway.portfolio.local.as_ref().ok_or_else(gone)?;
-    let runtime = local.runtime().ok_or_else(gone)?;
+    let local = gateway.portfolio.local_of(target).ok_or_else(gone)?;
+    let runtime = local.awake().await.ok_or_else(gone)?;
     let request = plan.clear(call.request, target)?.open(target)?;
-    let (generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
-    let threads =
-        local.config().threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let count = Count::new(generate.input.len() as u64, threads);
+    let (mut generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
+    // Teams share nothing: not what was computed for another's prompts, and not each other's turns.
+    generate.tenant = Some(team.into());
+    generate.priority = gateway.config.team(team).map_or(0, |team| team.local_priority);
+    let count = Count::new(generate.input.len() as u64, runtime.threads());
     let choices =
         Choices::start(runtime.clone(), generate, request.choices).map_err(|error| fault(error, request))?;
     gateway.metrics.local_queue.set(i64::try_from(runtime.load_now().waiting).unwrap_or(i64::MAX));
@@ -89,7 +90,11 @@ async fn prepare(
 
 /// Names the field that demands a form which cannot be followed.
 fn fault(error: LocalError, request: &ChatRequest) -> Error {
-    let param = if calls::is_forced(request) { Some("tools") } else { request.format.as_ref().map(|form| form.param) };
+    let param = if calls::is_forced(request) {
+        Some("tools")
+    } else {
+        request.format.as_ref().map(|form| form.param)
+    };
     match (error, param) {
         (LocalError::InvalidConstraint { reason }, Some(param)) => Error::Format { param, reason },
         (error, _) => Error::Local(error),
@@ -185,7 +190,8 @@ impl LocalStream {
         let item = match self.phase {
             Phase::Role(index) => {
                 let next = index + 1;
-                self.phase = if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
+                self.phase =
+                    if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
                 let delta = json!({"role": "assistant", "content": ""});
                 Item::Event(self.shape.chunk(index, &delta, None, Value::Null))
             }

@@ -57,7 +57,10 @@ pub async fn execute(
         account.attempt(target);
         let is_last = targets.peek().is_none() && weak.is_none();
         let outcome = match target.location {
-            Location::Local => local::answer(gateway, call, plan, target, &account.id()).await,
+            Location::Local => {
+                let team = account.row().team.clone();
+                local::answer(gateway, call, plan, target, (&account.id(), &team)).await
+            }
             Location::OnPrem | Location::Cloud => {
                 account.sent(call.estimate());
                 remote::answer(gateway, call, plan, target, is_last).await

@@ -14,7 +14,6 @@ use super::inbound::read_body;
 use super::respond::json_response;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::local::LocalModel;
 
 /// `GET /healthz`: the process answers.
 pub fn health() -> Response<ResponseBody> {
@@ -60,7 +59,7 @@ fn all(gateway: &Gateway) -> Vec<Value> {
         "id": "auto", "object": "model", "created": created, "owned_by": "sluicegate",
         "description": "the gateway chooses",
     })];
-    let local = gateway.portfolio.local.iter().map(LocalModel::target);
+    let local = gateway.portfolio.locals.iter().map(|local| local.target());
     let now = Instant::now();
     let remote = gateway.portfolio.upstreams.iter().flat_map(|upstream| upstream.targets(now));
     models.extend(local.chain(remote).map(|target| describe(&target, created)));

@@ -112,24 +112,22 @@ async fn play(mut config: Config, plays: &[Play]) -> Outcome {
             "no cloud key is set: STAND-IN answers take the cloud's place; their text is not an LLM's, their prices are the real list prices",
         );
     }
-    let settings = config.local.clone();
-    if let Some(settings) = &settings {
+    let settings = config.locals.clone();
+    for settings in &settings {
         say(&format!("local model: {} (obtained at first start)", settings.model));
     }
     let bind = || TcpListener::bind(("127.0.0.1", 0));
     let parts = Parts { data: bind().await?, admin: bind().await?, clock: system_clock() };
     let address = parts.data.local_addr()?;
     let gateway = Gateway::build(config, parts.clock.clone()).map_err(|error| CliError::fault(&error))?;
-    if let Some(settings) = settings {
+    for (model, settings) in gateway.portfolio.locals.iter().zip(settings) {
         let loader = gateway.clone();
         let loaded = tokio::task::spawn_blocking(move || local::load(&loader.config, &settings)).await;
         let loaded = loaded.unwrap_or_else(|_| Err(String::from("loading the local model panicked")));
-        if let (Err(why), Some(_)) = (&loaded, &gateway.portfolio.local) {
+        if let Err(why) = &loaded {
             say(&format!("the local model cannot be used: {why}"));
         }
-        if let Some(model) = &gateway.portfolio.local {
-            model.set(loaded);
-        }
+        model.set(loaded);
     }
     let serving = gateway.tasks.clone();
     let (plane, until) = (gateway.clone(), stop.clone());
