@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::answer::{Answer, Item, StreamSource, Whole};
-use super::calls::{self, Calls, Prepared};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
@@ -89,7 +88,11 @@ async fn prepare(
 
 /// Names the field that demands a form which cannot be followed.
 fn fault(error: LocalError, request: &ChatRequest) -> Error {
-    let param = if calls::is_forced(request) { Some("tools") } else { request.format.as_ref().map(|form| form.param) };
+    let param = if calls::is_forced(request) {
+        Some("tools")
+    } else {
+        request.format.as_ref().map(|form| form.param)
+    };
     match (error, param) {
         (LocalError::InvalidConstraint { reason }, Some(param)) => Error::Format { param, reason },
         (error, _) => Error::Local(error),
@@ -131,22 +134,6 @@ async fn whole(
     Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally: Some(count.tally()) }))
 }
 
-/// The assistant's message, and whether it calls tools.
-fn message(text: String, calls: Option<Calls>) -> (Value, bool) {
-    let Some(mut calls) = calls else {
-        return (json!({"role": "assistant", "content": text, "refusal": null}), false);
-    };
-    let mut deltas = calls.push(&text);
-    deltas.extend(calls.finish());
-    let content: String = deltas.iter().filter_map(|delta| delta["content"].as_str()).collect();
-    let list = calls.into_list();
-    if list.is_empty() {
-        return (json!({"role": "assistant", "content": content, "refusal": null}), false);
-    }
-    let content = if content.is_empty() { Value::Null } else { Value::String(content) };
-    (json!({"role": "assistant", "content": content, "refusal": null, "tool_calls": list}), true)
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The choice of this index is to be opened.
@@ -166,10 +153,6 @@ pub struct LocalStream {
     ready: VecDeque<Bytes>,
     shape: Shape,
     count: Count,
-    /// Reads tool calls, where the request has tools.
-    calls: Option<Calls>,
-    /// Made with the last token and not yet sent.
-    ready: VecDeque<Bytes>,
     phase: Phase,
 }
 
@@ -179,13 +162,11 @@ impl LocalStream {
     }
 
     pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
-        if let Some(event) = self.ready.pop_front() {
-            return Poll::Ready(Some(Ok(Item::Event(event))));
-        }
         let item = match self.phase {
             Phase::Role(index) => {
                 let next = index + 1;
-                self.phase = if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
+                self.phase =
+                    if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
                 let delta = json!({"role": "assistant", "content": ""});
                 Item::Event(self.shape.chunk(index, &delta, None, Value::Null))
             }
