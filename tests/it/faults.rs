@@ -49,7 +49,7 @@ async fn bad_input_gets_the_openai_error_shape_and_names_the_field() {
             Some("response_format.type"),
         ),
         (format!(r#"{{"model":"auto",{hello},"temperature":NaN}}"#), 400, None),
-        (format!(r#"{{"model":"auto",{hello},"stop":{}}}"#, json!(["x"; 17])), 400, Some("stop")),
+        (format!(r#"{{"model":"auto",{hello},"stop":{}}}"#, json!(vec!["x"; 17])), 400, Some("stop")),
         (format!(r#"{{"model":"auto",{hello},"n":129}}"#), 400, Some("n")),
         (format!(r#"{{"model":"auto",{hello},"min_p":-1}}"#), 400, Some("min_p")),
         (format!(r#"{{"model":"auto",{hello},"repetition_penalty":"x"}}"#), 400, Some("repetition_penalty")),

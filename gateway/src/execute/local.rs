@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::answer::{Answer, Item, StreamSource, Whole};
-use super::calls::{self, Calls, Prepared};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
@@ -136,22 +135,6 @@ async fn whole(
     Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally: Some(count.tally()) }))
 }
 
-/// The assistant's message, and whether it calls tools.
-fn message(text: String, calls: Option<Calls>) -> (Value, bool) {
-    let Some(mut calls) = calls else {
-        return (json!({"role": "assistant", "content": text, "refusal": null}), false);
-    };
-    let mut deltas = calls.push(&text);
-    deltas.extend(calls.finish());
-    let content: String = deltas.iter().filter_map(|delta| delta["content"].as_str()).collect();
-    let list = calls.into_list();
-    if list.is_empty() {
-        return (json!({"role": "assistant", "content": content, "refusal": null}), false);
-    }
-    let content = if content.is_empty() { Value::Null } else { Value::String(content) };
-    (json!({"role": "assistant", "content": content, "refusal": null, "tool_calls": list}), true)
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The choice of this index is to be opened.
@@ -171,10 +154,6 @@ pub struct LocalStream {
     ready: VecDeque<Bytes>,
     shape: Shape,
     count: Count,
-    /// Reads tool calls, where the request has tools.
-    calls: Option<Calls>,
-    /// Made with the last token and not yet sent.
-    ready: VecDeque<Bytes>,
     phase: Phase,
 }
 
@@ -184,9 +163,6 @@ impl LocalStream {
     }
 
     pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
-        if let Some(event) = self.ready.pop_front() {
-            return Poll::Ready(Some(Ok(Item::Event(event))));
-        }
         let item = match self.phase {
             Phase::Role(index) => {
                 let next = index + 1;
