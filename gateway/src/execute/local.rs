@@ -89,7 +89,11 @@ async fn prepare(
 
 /// Names the field that demands a form which cannot be followed.
 fn fault(error: LocalError, request: &ChatRequest) -> Error {
-    let param = if calls::is_forced(request) { Some("tools") } else { request.format.as_ref().map(|form| form.param) };
+    let param = if calls::is_forced(request) {
+        Some("tools")
+    } else {
+        request.format.as_ref().map(|form| form.param)
+    };
     match (error, param) {
         (LocalError::InvalidConstraint { reason }, Some(param)) => Error::Format { param, reason },
         (error, _) => Error::Local(error),
@@ -185,7 +189,8 @@ impl LocalStream {
         let item = match self.phase {
             Phase::Role(index) => {
                 let next = index + 1;
-                self.phase = if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
+                self.phase =
+                    if (next as usize) < self.readers.len() { Phase::Role(next) } else { Phase::Tokens };
                 let delta = json!({"role": "assistant", "content": ""});
                 Item::Event(self.shape.chunk(index, &delta, None, Value::Null))
             }
