@@ -155,6 +155,7 @@ pub fn load(config: &Config, local: &Local) -> Result<Runtime, String> {
     let mut settings = RuntimeConfig::new(model.path);
     settings.threads = local.threads;
     settings.spinning = local.spinning;
+    settings.accelerator = local.accelerator.clone();
     settings.max_queue = local.max_queue;
     settings.context_tokens = Some(local.context_tokens);
     // The gateway passes each request's own limit; this is the ceiling.

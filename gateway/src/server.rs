@@ -64,6 +64,10 @@ pub async fn finish(gateway: &Gateway) {
     if let Some(runtime) = gateway.portfolio.local.as_ref().and_then(crate::local::LocalModel::runtime) {
         runtime.shutdown();
     }
+    if let Some(encoder) = gateway.portfolio.encoder.as_ref().and_then(crate::encoder::LocalEncoder::encoder)
+    {
+        encoder.shutdown();
+    }
 }
 
 fn acceptor(files: &Tls) -> Result<TlsAcceptor, TlsError> {

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use super::{CliError, Common, Outcome, runtime, say, system_clock};
 use crate::config::{Config, Overrides};
 use crate::gateway::{Gateway, Parts};
-use crate::{local, server, telemetry};
+use crate::{encoder, local, server, telemetry};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -56,6 +56,7 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let scheme = if gateway.config.server.tls.is_some() { "https" } else { "http" };
     say(&format!("listening: {scheme}://{data}/v1 (clients), http://{admin}/metrics (admin)"));
     load_model(gateway.clone());
+    load_encoder(gateway.clone());
     server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
     say("stopped: every request is settled");
     Ok(())
@@ -125,6 +126,38 @@ fn load_model(gateway: Arc<Gateway>) {
     // A thread of its own: loading blocks for minutes, and ends with the process if that is stopped.
     if let Err(error) = std::thread::Builder::new().name(String::from("load-model")).spawn(work) {
         say(&format!("the local model cannot be loaded: {error}"));
+    }
+}
+
+/// Loads the embedded encoder, if one is configured, in the same way.
+fn load_encoder(gateway: Arc<Gateway>) {
+    let Some(settings) = gateway.portfolio.encoder.as_ref().map(|encoder| encoder.config().clone()) else {
+        return;
+    };
+    say(&format!("local embedding model: {}", settings.model));
+    let work = move || {
+        let attempt = std::panic::AssertUnwindSafe(|| encoder::load(&gateway.config, &settings));
+        let loaded = std::panic::catch_unwind(attempt)
+            .unwrap_or_else(|_| Err(String::from("loading it failed with a bug of ours")));
+        match &loaded {
+            Ok(encoder) => {
+                let info = encoder.info();
+                say(&format!(
+                    "ready: {} ({}, {} values a vector, texts of at most {} tokens)",
+                    info.name,
+                    info.family,
+                    info.dimensions.unwrap_or_default(),
+                    info.max_tokens
+                ));
+            }
+            Err(why) => say(&format!("the local embedding model cannot be used: {why}")),
+        }
+        if let Some(encoder) = &gateway.portfolio.encoder {
+            encoder.set(loaded);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name(String::from("load-encoder")).spawn(work) {
+        say(&format!("the local embedding model cannot be loaded: {error}"));
     }
 }
 

@@ -123,6 +123,10 @@ pub(super) struct RawLocal {
     pub threads: Option<usize>,
     /// Let the model's threads spin between operators: faster on a calm machine, slower on a busy one. Default true.
     pub spinning: bool,
+    /// What the model computes on: `cpu`, `cuda`, `cuda:1`, `coreml`, `directml`, `directml:1`, `openvino` or
+    /// `openvino:GPU`. Default `cpu`. The others need an ONNX Runtime library that was built with them (`onnxruntime`);
+    /// one that was not is refused at start, by name. Only `cpu` is tested.
+    pub accelerator: String,
     /// Requests that may wait for the model. Default 16; more are answered elsewhere or with 503 and retry-after.
     pub max_queue: usize,
     /// Longest input and output together, in tokens. Default 8192, or the model's own limit if that is smaller.
@@ -141,6 +145,45 @@ pub(super) struct RawLocal {
     pub cache_dir: Option<String>,
     /// Never download. Default false; also `--offline` and `SLUICEGATE_OFFLINE=1`.
     pub offline: bool,
+    /// The embedded model for `/v1/embeddings`, see `[local.embedding]`. Default: none.
+    pub embedding: Option<RawEmbedding>,
+}
+
+/// `[local.embedding]`: the embedded model for embeddings, besides the one that answers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEmbedding {
+    /// Directory with an encoder in the Hugging Face layout (`onnx/model.onnx`, `config.json`, `tokenizer.json`), or the
+    /// name of one in the cache's `models`. Clients call it `local/<last part of the path>`, `local/default` or
+    /// `auto`. No default. A request for an upstream's model is never answered by it: vectors of different models
+    /// cannot be compared.
+    pub model: String,
+    /// The graph's path inside the directory. Default: the first of `model.onnx`, `onnx/model.onnx` and
+    /// `onnx/model_quantized.onnx` that is there.
+    pub file: Option<String>,
+    /// How the vectors of tokens become one: `mean`, `cls`, `last-token` or `max`. Default: as the model's
+    /// `1_Pooling/config.json` says; without that it has to be written here, as the model's card has it.
+    pub pooling: Option<String>,
+    /// Give every vector length one, as OpenAI's have. Default true.
+    #[serde(default = "yes")]
+    pub normalize: bool,
+    /// Name of a prompt of the model's `config_sentence_transformers.json` to put before each text. Default: its own
+    /// default, mostly none.
+    pub prompt: Option<String>,
+    /// Longest text in tokens; longer ones are refused and never cut. Default: what the model was made for, at most 2048.
+    pub max_tokens: Option<u32>,
+    /// Tokens computed at once, padding included, 16 to 1048576. Default 4096; more takes more memory.
+    #[serde(default = "default_batch_tokens")]
+    pub batch_tokens: u32,
+    /// Threads, 1 to 256. Default: half of the machine's cores, at most 8, so that chat goes on beside it.
+    pub threads: Option<usize>,
+    /// Requests that may wait, 0 to 4096. Default 64; more are answered with 503 and retry-after.
+    #[serde(default = "default_embedding_queue")]
+    pub max_queue: usize,
+    /// Highest label that it may see. Default: as `local.clearance`.
+    pub clearance: Option<String>,
+    /// What it computes on. Default: as `local.accelerator`.
+    pub accelerator: Option<String>,
 }
 
 /// `[policy]`: the rules.
@@ -294,6 +337,7 @@ impl Default for RawLocal {
             model: String::from(local_runtime::DEFAULT_MODEL),
             threads: None,
             spinning: true,
+            accelerator: String::from("cpu"),
             max_queue: 16,
             context_tokens: 8192,
             max_output_tokens: 512,
@@ -303,6 +347,7 @@ impl Default for RawLocal {
             onnxruntime: None,
             cache_dir: None,
             offline: false,
+            embedding: None,
         }
     }
 }
@@ -336,6 +381,12 @@ const fn default_strength() -> f32 {
 }
 const fn default_context() -> u32 {
     128_000
+}
+const fn default_batch_tokens() -> u32 {
+    local_runtime::DEFAULT_BATCH_TOKENS
+}
+const fn default_embedding_queue() -> usize {
+    local_runtime::DEFAULT_ENCODER_MAX_QUEUE
 }
 const fn yes() -> bool {
     true

@@ -28,7 +28,7 @@ use choices::{Choices, Count};
 use shape::{Choice, Shape, logprobs, token_logprob};
 
 /// Asks the embedded model.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     gateway: &Gateway,
     call: &Call<'_>,
     plan: &Plan,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::body::ResponseBody;
 use super::inbound::read_body;
 use super::respond::json_response;
+use crate::encoder::LocalEncoder;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::local::LocalModel;
@@ -63,7 +64,8 @@ fn all(gateway: &Gateway) -> Vec<Value> {
     let local = gateway.portfolio.local.iter().map(LocalModel::target);
     let now = Instant::now();
     let remote = gateway.portfolio.upstreams.iter().flat_map(|upstream| upstream.targets(now));
-    models.extend(local.chain(remote).map(|target| describe(&target, created)));
+    let encoder = gateway.portfolio.encoder.iter().map(LocalEncoder::target);
+    models.extend(local.chain(encoder).chain(remote).map(|target| describe(&target, created)));
     models
 }
 
