@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use gateway::config::{Config, Overrides};
+use gateway::http::chat::ChatRequest;
 use gateway::http::inbound::Inbound;
 use gateway::identity::Identity;
 use gateway::pipeline::decide;
@@ -59,7 +60,7 @@ fn main() {
         let rounds = (ROUNDS * 8 / kilobytes.max(8)).max(20);
         let bodies: Vec<Bytes> = (0..rounds).map(|salt| body(kilobytes, salt)).collect();
         let serve = |body: &Bytes| {
-            let inbound = Inbound::parse(body.clone(), &headers).unwrap();
+            let inbound = Inbound::<ChatRequest>::parse(body.clone(), &headers).unwrap();
             let profile = classifier.classify(&inbound.prompt().unwrap());
             black_box(decide(&config.policy, &portfolio, &inbound.request, &profile, &identity));
         };

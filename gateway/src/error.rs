@@ -215,6 +215,8 @@ impl Error {
                 local_runtime::Error::ContextExceeded { .. }
                     | local_runtime::Error::InvalidRequest { .. }
                     | local_runtime::Error::InvalidConstraint { .. }
+                    | local_runtime::Error::InputTooLong { .. }
+                    | local_runtime::Error::RequestTooLong { .. }
             ),
             Self::Unaccountable(_)
             | Self::Ledger(_)

@@ -7,6 +7,7 @@ use router_model::{Classifier, ClassifierConfig};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::encoder::LocalEncoder;
 use crate::identity::Callers;
 use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
 use crate::portfolio::Portfolio;
@@ -123,13 +124,9 @@ impl Gateway {
 
     /// What keeps the gateway from being ready; empty when it is.
     pub async fn readiness(&self) -> Vec<String> {
-        let mut faults: Vec<String> = self
-            .portfolio
-            .locals
-            .iter()
-            .filter_map(|local| local.fault())
-            .map(|why| why.to_string())
-            .collect();
+        let chat = self.portfolio.locals.iter().filter_map(|local| local.fault());
+        let encoder = self.portfolio.encoder.iter().filter_map(LocalEncoder::fault);
+        let mut faults: Vec<String> = chat.chain(encoder).map(|why| why.to_string()).collect();
         if !self.ledger.is_writable().await {
             faults.push(String::from("the ledger cannot be written"));
         }

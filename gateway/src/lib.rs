@@ -4,8 +4,10 @@
 //! whole is in `docs/architecture.md`.
 
 pub mod admin;
+pub mod ask;
 pub mod cli;
 pub mod config;
+pub mod encoder;
 pub mod error;
 pub mod execute;
 pub mod gateway;

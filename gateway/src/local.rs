@@ -328,6 +328,7 @@ fn runtime_config(local: &Local, directory: PathBuf) -> RuntimeConfig {
     settings.threads = local.threads;
     settings.spinning = local.spinning.unwrap_or_default();
     settings.tune = local.spinning.is_none();
+    settings.accelerator = local.accelerator.clone();
     settings.max_concurrency = local.max_concurrency;
     settings.max_queue = local.max_queue;
     settings.cache_mib = local.cache_mib;

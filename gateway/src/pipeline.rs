@@ -9,16 +9,14 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Request, Response};
-use policies::{
-    Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
-};
+use policies::{Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, Situation, Target, Usage};
 use tracing::Instrument as _;
 
+use crate::ask::Ask;
 use crate::error::Error;
 use crate::execute::{self, Answer, Call, SettledBody};
 use crate::gateway::Gateway;
 use crate::http::body::ResponseBody;
-use crate::http::chat::ChatRequest;
 use crate::http::inbound::{Inbound, read_body};
 use crate::http::respond::{self, header, header_text};
 use crate::identity::Identity;
@@ -32,13 +30,18 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Output tokens reserved for a request that sets no limit.
 const RESERVED_OUTPUT_TOKENS: u64 = 4_096;
 
-/// Serves `POST /v1/chat/completions`.
-pub async fn chat(gateway: Arc<Gateway>, request: Request<Incoming>, id: Arc<str>) -> Response<ResponseBody> {
+/// Serves a request that goes to a model.
+pub async fn answer<R: Ask>(
+    gateway: Arc<Gateway>,
+    request: Request<Incoming>,
+    id: Arc<str>,
+) -> Response<ResponseBody> {
     let span = tracing::debug_span!(
-        "chat",
+        "request",
+        otel.name = R::OPERATION,
         otel.kind = "server",
         request = %id,
-        { names::OPERATION } = "chat",
+        { names::OPERATION } = R::OPERATION,
         { names::REQUEST_MODEL } = tracing::field::Empty,
         { names::RESPONSE_MODEL } = tracing::field::Empty,
         { names::PROVIDER } = tracing::field::Empty,
@@ -47,7 +50,7 @@ pub async fn chat(gateway: Arc<Gateway>, request: Request<Incoming>, id: Arc<str
     );
     crate::trace_context::adopt(&span, request.headers());
     let mut account = Some(Account::open(gateway.clone(), id.clone()));
-    let outcome = serve(&gateway, request, &mut account).instrument(span).await;
+    let outcome = serve::<R>(&gateway, request, &mut account).instrument(span).await;
     match outcome {
         Ok(response) => response,
         Err(error) => {
@@ -69,7 +72,7 @@ pub async fn chat(gateway: Arc<Gateway>, request: Request<Incoming>, id: Arc<str
 }
 
 /// The stages in order. The account stays with the caller when one of them fails.
-async fn serve(
+async fn serve<R: Ask>(
     gateway: &Arc<Gateway>,
     request: Request<Incoming>,
     account: &mut Option<Account>,
@@ -87,15 +90,16 @@ async fn serve(
     let started = Instant::now();
     let (inbound, profile, identity, decision) = if body.len() > INLINE_BYTES_MAX {
         let gateway = gateway.clone();
-        let judged = tokio::task::spawn_blocking(move || judge(&gateway, body, &head.headers, identity));
+        let judged = tokio::task::spawn_blocking(move || judge::<R>(&gateway, body, &head.headers, identity));
         judged.await.map_err(|_| Error::Panicked)??
     } else {
-        judge(gateway, body, &head.headers, identity)?
+        judge::<R>(gateway, body, &head.headers, identity)?
     };
     gateway.metrics.decided(started.elapsed().as_secs_f64());
     gateway.callers.raise_session(&identity, decision.labelled.label);
-    open.row().requested_model.clone_from(&inbound.request.model);
-    open.row().user.clone_from(&inbound.request.user);
+    inbound.request.model().clone_into(&mut open.row().requested_model);
+    inbound.request.user().clone_into(&mut open.row().user);
+    open.compared(inbound.request.has_baseline());
     open.decided(&profile, &decision);
     let plan = match &decision.outcome {
         Outcome::Serve(plan) => plan,
@@ -106,6 +110,7 @@ async fn serve(
     let plan = &reserve(gateway, open, &inbound, &profile, plan).await?;
     let call = Call {
         request: &inbound.request,
+        team: &identity.facts.team,
         headers: inbound.headers.clone(),
         traceparent: crate::trace_context::current(),
         input_tokens: profile.input_tokens,
@@ -118,7 +123,7 @@ async fn serve(
     let (answer, target) =
         tokio::time::timeout_at(until.into(), executed).await.map_err(|_| Error::Deadline(limit))??;
     let span = tracing::Span::current();
-    span.record(names::REQUEST_MODEL, &*inbound.request.model);
+    span.record(names::REQUEST_MODEL, inbound.request.model());
     span.record(names::RESPONSE_MODEL, &*target.model);
     span.record(names::PROVIDER, &*target.upstream);
     if let Answer::Whole(whole) = &answer
@@ -144,13 +149,14 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// Parsing, classification and decision: pure computing.
-fn judge(
+fn judge<R: Ask>(
     gateway: &Gateway,
     body: Bytes,
     headers: &HeaderMap,
     mut identity: Identity,
-) -> Result<(Inbound, Profile, Identity, Decision), Error> {
-    let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::parse(body, headers))?;
+) -> Result<(Inbound<R>, Profile, Identity, Decision), Error> {
+    let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::<R>::parse(body, headers))?;
+    inbound.request.check(&gateway.portfolio)?;
     let (profile, withheld) = tracing::debug_span!("classification").in_scope(|| {
         let prompt = inbound.prompt()?;
         let profile = gateway.classifier.classify(&prompt);
@@ -161,9 +167,9 @@ fn judge(
     })?;
     if withheld {
         // What was found to be sensitive is not stored, whatever field it came in.
-        inbound.request.user = String::from("(withheld)");
+        inbound.request.withhold_user();
     }
-    identity.facts.user.clone_from(&inbound.request.user);
+    inbound.request.user().clone_into(&mut identity.facts.user);
     identity.facts.session_label = gateway.callers.session_label(&identity);
     let decision = tracing::debug_span!("decision")
         .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
@@ -171,25 +177,15 @@ fn judge(
 }
 
 /// Decides about a checked request. Also what `explain` does, without sending anything.
-pub fn decide(
+pub fn decide<R: Ask>(
     policy: &PolicySet,
     portfolio: &Portfolio,
-    request: &ChatRequest,
+    request: &R,
     profile: &Profile,
     identity: &Identity,
 ) -> Decision {
-    let (wants, targets) = portfolio.targets(&request.model);
-    let facts = RequestFacts {
-        model: request.model.clone(),
-        wants,
-        stream: request.stream,
-        tools: request.tools > 0,
-        schema: request.format.is_some(),
-        images: request.has_media() || request.exotic,
-        choices: request.choices > 1,
-        output_tokens_max: request.output_tokens_max,
-        turns: request.turns(),
-    };
+    let (wants, targets) = request.targets(portfolio);
+    let facts = request.facts(wants);
     policy.decide(profile, &Situation { request: &facts, caller: &identity.facts, targets: &targets })
 }
 
@@ -204,17 +200,17 @@ fn note_identity(account: &mut Account, identity: &Identity) {
 /// Reserves the worst case over the plan's targets, and opens the row before a byte can cost money.
 ///
 /// Returns the plan to execute: where the team's money does not suffice, only what costs none.
-async fn reserve(
+async fn reserve<R: Ask>(
     gateway: &Gateway,
     account: &mut Account,
-    inbound: &Inbound,
+    inbound: &Inbound<R>,
     profile: &Profile,
     plan: &Plan,
 ) -> Result<Plan, Error> {
     let usage = Usage {
         input_tokens: u64::from(profile.input_tokens),
-        output_tokens: inbound.request.output_tokens_max.map_or(RESERVED_OUTPUT_TOKENS, u64::from)
-            * u64::from(inbound.request.choices),
+        output_tokens: inbound.request.output_tokens_max().map_or(RESERVED_OUTPUT_TOKENS, u64::from)
+            * inbound.request.choices(),
         ..Usage::default()
     };
     let worst = worst_case(plan.targets(), &usage);

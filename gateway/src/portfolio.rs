@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use policies::{Location, Price, PriceTable, Target, Wants};
+use policies::{Capabilities, Location, Price, PriceTable, Target, Wants};
 
 use crate::config::Config;
+use crate::encoder::LocalEncoder;
 use crate::local::LocalModel;
 use crate::upstream::{SetupError, UpstreamClient};
 
@@ -14,6 +15,8 @@ use crate::upstream::{SetupError, UpstreamClient};
 pub struct Portfolio {
     /// The embedded models that answer, the default one first; empty if none is configured.
     pub locals: Vec<Arc<LocalModel>>,
+    /// The embedded encoder, if one is configured.
+    pub encoder: Option<LocalEncoder>,
     /// Upstreams in the operator's order.
     pub upstreams: Vec<UpstreamClient>,
     prices: Arc<PriceTable>,
@@ -35,6 +38,7 @@ impl Portfolio {
                 .iter()
                 .map(|local| Arc::new(LocalModel::new(local.clone(), config.store.clone())))
                 .collect(),
+            encoder: config.embedding.clone().map(LocalEncoder::new),
             upstreams: config.upstreams.iter().map(client).collect::<Result<_, _>>()?,
             prices: config.prices.clone(),
             baseline_model: config.baseline_model.clone(),
@@ -88,6 +92,39 @@ impl Portfolio {
         (Wants::Named, targets)
     }
 
+    /// What a model name means for embeddings, and every target that a request with it could go to.
+    ///
+    /// Only ever one model: `auto` and `local/default` are the embedded encoder, and several targets are the same
+    /// name at several upstreams. Without an encoder `auto` has no target.
+    #[must_use]
+    pub fn embedding_targets(&self, model: &str) -> (Wants, Vec<Arc<Target>>) {
+        let now = Instant::now();
+        let own = self.encoder.as_ref().map(LocalEncoder::target);
+        let forced = |target: Arc<Target>| (Wants::Forced(target.id.clone()), vec![unbounded(&target)]);
+        if let Some(own) = own
+            && (["auto", "local/default", &*own.id].contains(&model))
+        {
+            return forced(own);
+        }
+        let place = model.split_once('/').and_then(|(place, name)| Some((self.upstream(place)?, name)));
+        if let Some((upstream, name)) = place {
+            return forced(upstream.named_target(name, &self.prices, now));
+        }
+        if model == "auto" || model.starts_with("local/") {
+            return (Wants::Forced(model.into()), Vec::new());
+        }
+        let mut named: Vec<_> = self.upstreams.iter().filter(|upstream| upstream.lists(model)).collect();
+        if named.is_empty() {
+            named.extend(self.upstreams.first());
+        }
+        if let [upstream] = named.as_slice() {
+            return forced(upstream.named_target(model, &self.prices, now));
+        }
+        let targets =
+            named.into_iter().map(|upstream| unbounded(&upstream.named_target(model, &self.prices, now)));
+        (Wants::Named, targets.collect())
+    }
+
     /// Price of what a request would have used without the gateway: the model that it names, or the configured
     /// baseline for `auto` and for forced routes.
     #[must_use]
@@ -116,4 +153,11 @@ impl Portfolio {
         let mut all = self.upstreams.iter().flat_map(|upstream| upstream.targets(now));
         all.any(|target| target.is_ready() && target.location == location)
     }
+}
+
+/// The target without a limit on its context: the texts of an embedding request are read one by one, so their sum says
+/// nothing, and the target itself refuses one that is too long.
+fn unbounded(target: &Target) -> Arc<Target> {
+    let capabilities = Capabilities { context_tokens: u32::MAX, ..target.capabilities };
+    Arc::new(Target { capabilities, ..target.clone() })
 }

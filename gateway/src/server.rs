@@ -64,6 +64,10 @@ pub async fn finish(gateway: &Gateway) {
     for runtime in gateway.portfolio.locals.iter().filter_map(|local| local.runtime()) {
         runtime.shutdown();
     }
+    if let Some(encoder) = gateway.portfolio.encoder.as_ref().and_then(crate::encoder::LocalEncoder::encoder)
+    {
+        encoder.shutdown();
+    }
 }
 
 fn acceptor(files: &Tls) -> Result<TlsAcceptor, TlsError> {

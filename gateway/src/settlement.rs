@@ -34,6 +34,8 @@ pub struct Account {
     started: Instant,
     reservation: Option<Reservation>,
     price: Option<Price>,
+    /// Is there another model whose price tells what was saved?
+    compared: bool,
     /// What the running call may be billed, once it was sent to a priced target and until it is known.
     pending: Option<Usage>,
     /// What calls may be billed that were sent and then given up.
@@ -58,6 +60,7 @@ impl Account {
             started: Instant::now(),
             reservation: None,
             price: None,
+            compared: true,
             pending: None,
             given_up: Money::ZERO,
             settled: false,
@@ -104,6 +107,11 @@ impl Account {
             row.degraded = plan.degraded;
             row.declassified = plan.declassified;
         }
+    }
+
+    /// Notes whether what was saved can be told from another model's price.
+    pub fn compared(&mut self, compared: bool) {
+        self.compared = compared;
     }
 
     /// Notes an attempt at a target: from here on the request is the target's.
@@ -182,8 +190,8 @@ impl Account {
         row.usage_source = Some(tally.source);
         row.cost = cost;
         row.confidence = tally.confidence.or(row.confidence);
-        row.baseline =
-            self.gateway.portfolio.baseline_price(&row.requested_model).map(|price| price.cost(&tally.usage));
+        let baseline = self.gateway.portfolio.baseline_price(&row.requested_model);
+        row.baseline = baseline.filter(|_| self.compared).map(|price| price.cost(&tally.usage));
         if tally.busy_core_seconds > 0.0 {
             let joules = tally.busy_core_seconds * self.gateway.watts_per_core();
             row.energy_joules = Some(row.energy_joules.unwrap_or(0.0) + joules);

@@ -90,6 +90,13 @@ impl Store {
         installed.or_else(|| ModelDir::open(Path::new(name_or_path)))
     }
 
+    /// The directory of an encoder: of an installed one by name, else the path that is given, which need not exist.
+    #[must_use]
+    pub fn encoder_path(&self, name_or_path: &str) -> PathBuf {
+        let installed = is_name(name_or_path).then(|| self.model_path(name_or_path));
+        installed.filter(|path| path.is_dir()).unwrap_or_else(|| PathBuf::from(name_or_path))
+    }
+
     /// The model, fetched and converted if it is not installed yet. Blocks, possibly for minutes.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::accelerator::Accelerator;
 use crate::error::{Error, Result};
 
 /// Default of [`RuntimeConfig::max_queue`], in requests.
@@ -42,6 +43,8 @@ pub struct RuntimeConfig {
     /// Memory for keys and values of past tokens, in MiB, 16 to 1048576. Default 1024. Taken as it is needed; a
     /// request is started only when what it may grow to fits.
     pub cache_mib: u32,
+    /// What the model computes on. Default: the CPU.
+    pub accelerator: Accelerator,
     /// Requests that may wait for the model, 0 to 4096; the next one is refused as busy. Default 32.
     pub max_queue: usize,
     /// Prompt and answer together, in tokens, 16 or more. Default: 8192, or less where the model takes less. Memory
@@ -69,6 +72,7 @@ impl Default for RuntimeConfig {
             tune: false,
             max_concurrency: DEFAULT_MAX_CONCURRENCY,
             cache_mib: DEFAULT_CACHE_MIB,
+            accelerator: Accelerator::Cpu,
             max_queue: DEFAULT_MAX_QUEUE,
             context_tokens: None,
             max_output_tokens: DEFAULT_MAX_OUTPUT_TOKENS,

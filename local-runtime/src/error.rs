@@ -53,6 +53,22 @@ pub enum Error {
         asked: PathBuf,
     },
 
+    /// The configured accelerator cannot be used with this library.
+    #[error(
+        "cannot compute on `{accelerator}`: {reason}. The ONNX Runtime library {} offers {available}; set `local.onnxruntime` \
+         to a build that has it, or `local.accelerator` to one of these", library.display()
+    )]
+    AcceleratorUnavailable {
+        /// The accelerator, as configured.
+        accelerator: String,
+        /// The library.
+        library: PathBuf,
+        /// What is missing or failed.
+        reason: String,
+        /// The accelerators that the library has, joined for reading.
+        available: String,
+    },
+
     /// The model is not installed and is not in the catalogue.
     #[error("unknown model `{name}`; known models: {known}. A path to a model directory works too")]
     UnknownModel {
@@ -153,6 +169,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A directory holds no encoder that can be used, or not for what it is asked.
+    #[error("the encoder in {} cannot be used: {reason}", path.display())]
+    UnusableEncoder {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+
     /// ONNX Runtime refused or failed.
     #[error("ONNX Runtime could not {action}")]
     Onnx {
@@ -228,6 +253,28 @@ pub enum Error {
         limit: usize,
     },
 
+    /// One text of a request is longer than the encoder reads.
+    #[error("input {index} has {tokens} tokens, the model takes at most {limit}; split or shorten it")]
+    InputTooLong {
+        /// Which text, from 0.
+        index: usize,
+        /// Its tokens, markers included.
+        tokens: usize,
+        /// The most that a text may have, markers included.
+        limit: usize,
+    },
+
+    /// All texts of a request together are more than an encoder takes at once.
+    #[error(
+        "the inputs have {tokens} tokens together, at most {limit} are taken in one request; send several"
+    )]
+    RequestTooLong {
+        /// Tokens of all texts.
+        tokens: usize,
+        /// The most that a request may have.
+        limit: usize,
+    },
+
     /// The inference thread is gone: it panicked, or the runtime was shut down.
     #[error("the local model's worker has stopped; restart the gateway and report the panic in its log")]
     WorkerGone,
@@ -256,6 +303,7 @@ impl Error {
             Self::LibraryMissing { .. } => "library_missing",
             Self::LibraryUnusable { .. } => "library_unusable",
             Self::LibraryAlreadyLoaded { .. } => "library_already_loaded",
+            Self::AcceleratorUnavailable { .. } => "accelerator_unavailable",
             Self::UnknownModel { .. } => "unknown_model",
             Self::Offline { .. } => "offline",
             Self::Fetch { .. } => "fetch",
@@ -266,6 +314,7 @@ impl Error {
             Self::Gguf { .. } => "gguf",
             Self::Unsupported { .. } => "unsupported",
             Self::CorruptModel { .. } => "corrupt_model",
+            Self::UnusableEncoder { .. } => "unusable_encoder",
             Self::Onnx { .. } => "onnx",
             Self::NothingFinite => "nothing_finite",
             Self::Tokenizer { .. } => "tokenizer",
@@ -275,6 +324,8 @@ impl Error {
             Self::InvalidConfig { .. } => "invalid_config",
             Self::Busy { .. } => "busy",
             Self::ContextExceeded { .. } => "context_exceeded",
+            Self::InputTooLong { .. } => "input_too_long",
+            Self::RequestTooLong { .. } => "request_too_long",
             Self::WorkerGone => "worker_gone",
         }
     }

@@ -13,13 +13,16 @@
 //! chat       conversations, tools, tool calls in answers
 //! generate   requests, events, sampling, stop sequences, signs of a bad answer
 //! constrain  JSON schemas and grammars -> which tokens may follow
+//! encoder    embeddings, classification, tagging, with a thread and a queue of their own
+//! accelerator  what sessions compute on
 //! ```
 //!
 //! Invariants: one thread computes, so callers never block each other except in a bounded queue; text from
 //! users never becomes a control token; nothing is loaded from disk that was not verified when it
-//! was fetched or converted. Left out: HTTP, teams, policy, and price. See [`Runtime`] for generating and
-//! [`Store`] for getting models.
+//! was fetched or converted. Left out: HTTP, teams, policy, and price. See [`Runtime`] for generating,
+//! [`Encoder`] for reading, and [`Store`] for getting models.
 
+mod accelerator;
 mod artifact;
 mod backend;
 mod bench;
@@ -27,6 +30,7 @@ mod chat;
 mod config;
 mod constrain;
 mod convert;
+mod encoder;
 mod error;
 mod generate;
 mod onnx;
@@ -37,6 +41,7 @@ mod runtime;
 mod tokenizer;
 mod worker;
 
+pub use accelerator::Accelerator;
 pub use artifact::{
     CACHE_VARIABLE, CatalogueEntry, DEFAULT_MODEL, FORMAT_VERSION, Fetcher, Manifest, ModelDir, NoProgress,
     ONNX_RUNTIME_VERSION, PipFetcher, Progress, Purpose, Source, Store, Wheel, WheelTags, catalogue, find,
@@ -52,6 +57,11 @@ pub use config::{
 };
 pub use constrain::{Constraint, GRAMMAR_BYTES_MAX, Grammar};
 pub use convert::Operators;
+pub use encoder::{
+    Classification, DEFAULT_BATCH_TOKENS, DEFAULT_ENCODER_MAX_QUEUE, DEFAULT_ENCODER_MAX_TOKENS,
+    DEFAULT_REQUEST_TOKENS, EmbedOptions, Embeddings, Encoder, EncoderConfig, EncoderInfo, EncoderTask,
+    Pending, Pooling, TaggedToken, Tagging,
+};
 pub use error::{Error, Result};
 pub use generate::{
     Finish, FinishReason, GenerateRequest, LOGIT_BIAS_MAX, OPENING_TOKENS, OutputFlag, STOP_SEQUENCES_MAX,

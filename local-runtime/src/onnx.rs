@@ -20,6 +20,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 
+use crate::accelerator::Accelerator;
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::error::{Error, Result};
@@ -64,9 +65,10 @@ impl OnnxBackend {
         if !path.is_file() {
             return Err(corrupt("the network's file is missing".to_owned()));
         }
-        let session = session_builder(library, config)?
-            .commit_from_file(&path)
-            .map_err(|error| corrupt(format!("ONNX Runtime refuses it: {error}")))?;
+        let session =
+            session_builder(library, config.effective_threads(), config.spinning, &config.accelerator)?
+                .commit_from_file(&path)
+                .map_err(|error| corrupt(format!("ONNX Runtime refuses it: {error}")))?;
         let has_positions = check_interface(&session, &genai).map_err(corrupt)?;
         genai.last_logits_only = gives_last_logits_only(&session, &genai.logits);
         let (sequences, cache_bytes_max) = (HashMap::new(), config.cache_bytes());
@@ -218,19 +220,25 @@ impl OnnxBackend {
     }
 }
 
-/// What every session of a chat model has in common.
-pub(crate) fn session_builder(library: &std::path::Path, config: &RuntimeConfig) -> Result<SessionBuilder> {
+/// What all sessions have in common.
+pub(crate) fn session_builder(
+    library: &std::path::Path,
+    threads: usize,
+    spinning: bool,
+    accelerator: &Accelerator,
+) -> Result<SessionBuilder> {
     let action = "set up a session";
-    Session::builder(environment(library)?)
+    let builder = Session::builder(environment(library)?)
         .map_err(Error::onnx(action))?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(Error::onnx(action))?
-        .with_intra_threads(config.effective_threads())
+        .with_intra_threads(threads)
         .map_err(Error::onnx(action))?
         .with_inter_threads(1)
         .map_err(Error::onnx(action))?
-        .with_intra_op_spinning(config.spinning)
-        .map_err(Error::onnx(action))
+        .with_intra_op_spinning(spinning)
+        .map_err(Error::onnx(action))?;
+    accelerator.apply(builder, library)
 }
 
 /// Appends the logits of the last positions.

@@ -63,7 +63,8 @@ impl PagedBackend {
         let pool = Arc::new(PagePool::new(shape, genai.layers()));
         let action = "set up a session";
         // The library has to be loaded before the operators are made.
-        let builder = session_builder(library, config)?;
+        let builder =
+            session_builder(library, config.effective_threads(), config.spinning, &config.accelerator)?;
         let operators = operators::domain(&pool, config.effective_threads()).map_err(Error::onnx(action))?;
         let session = builder
             .with_operators(operators)

@@ -94,6 +94,12 @@ pub async fn chat_with(address: SocketAddr, headers: &[(&str, &str)], body: &Val
     send(Method::POST, address, "/v1/chat/completions", &all, body.to_string()).await
 }
 
+/// `POST /v1/embeddings` with a JSON body.
+pub async fn embed(address: SocketAddr, body: &Value) -> Reply {
+    let headers = [("content-type", "application/json")];
+    send(Method::POST, address, "/v1/embeddings", &headers, body.to_string()).await
+}
+
 /// A request of one user message.
 #[must_use]
 pub fn ask(model: &str, text: &str) -> Value {

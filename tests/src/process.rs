@@ -59,6 +59,22 @@ pub fn ensure_model() {
     });
 }
 
+/// Obtains the ONNX Runtime once.
+fn ensure_library() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let output = run(&["models", "pull", "onnxruntime"], directory.path(), "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+}
+
+/// The committed tiny encoders, with `reference.json` beside them.
+#[must_use]
+pub fn encoders() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../local-runtime/fixtures/encoders")
+}
+
 /// A running gateway; killed when it is dropped.
 #[derive(Debug)]
 pub struct Gateway {
@@ -109,6 +125,33 @@ impl Gateway {
         let local = format!("[local]\nmodel = \"{MODEL}\"\nspinning = false\nmax_output_tokens = 24\n");
         let gateway = Self::start(directory, &format!("{config}\n{local}"), arguments).await;
         gateway.wait_ready().await;
+        gateway
+    }
+
+    /// Starts a gateway with a tiny encoder and no chat model, and waits until it is ready. `settings` are more lines
+    /// of `[local.embedding]`.
+    pub async fn with_encoder(config: &str, settings: &str) -> Self {
+        tokio::task::spawn_blocking(ensure_library).await.unwrap();
+        let own = Directory::Own(tempfile::tempdir().unwrap());
+        let model = encoders().join("tiny-bert");
+        let local = format!(
+            "[local]\nenabled = false\n[local.embedding]\nmodel = \"{}\"\nthreads = 1\n{settings}",
+            model.display()
+        );
+        let gateway = Self::start(own, &format!("{config}\n{local}"), &[]).await;
+        gateway.wait_ready().await;
+        gateway
+    }
+
+    /// Starts a gateway whose embedding model is no such thing, and waits until it has said so.
+    pub async fn with_broken_encoder() -> Self {
+        tokio::task::spawn_blocking(ensure_library).await.unwrap();
+        let own = Directory::Own(tempfile::tempdir().unwrap());
+        let model = encoders().join("tiny-tagger");
+        let local = format!("[local]\nenabled = false\n[local.embedding]\nmodel = \"{}\"\n", model.display());
+        let gateway = Self::start(own, &local, &[]).await;
+        let refused = "the local embedding model cannot be used";
+        eventually("the refusal", async || gateway.log().contains(refused).then_some(())).await;
         gateway
     }
 

@@ -53,6 +53,7 @@ pub struct Upstream {
     captured: Arc<Mutex<Vec<u8>>>,
     bodies: Arc<Mutex<Vec<Bytes>>>,
     heads: Arc<Mutex<Vec<Head>>>,
+    paths: Arc<Mutex<Vec<String>>>,
     behaviour: Arc<Mutex<Behaviour>>,
     cut_off: Arc<AtomicUsize>,
     tls: bool,
@@ -89,6 +90,7 @@ impl Upstream {
             captured: Arc::default(),
             bodies: Arc::default(),
             heads: Arc::default(),
+            paths: Arc::default(),
             behaviour: Arc::new(Mutex::new(Behaviour::Well)),
             cut_off: Arc::default(),
             tls: tls.is_some(),
@@ -166,6 +168,12 @@ impl Upstream {
         self.heads.lock().unwrap().clone()
     }
 
+    /// Request paths, in order.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.paths.lock().unwrap().clone()
+    }
+
     /// Streams whose client left.
     #[must_use]
     pub fn cut_off(&self) -> usize {
@@ -177,6 +185,8 @@ impl Upstream {
         let head =
             head.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
         self.heads.lock().unwrap().push(head);
+        let path = request.uri().path().to_owned();
+        self.paths.lock().unwrap().push(path.clone());
         let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
         self.bodies.lock().unwrap().push(body.clone());
         let behaviour = *self.behaviour.lock().unwrap();
@@ -190,6 +200,14 @@ impl Upstream {
                 let error =
                     json!({"error": {"message": "upstream says no", "type": "server_error", "code": null}});
                 Ok(json_response(status, &error))
+            }
+            Behaviour::Well | Behaviour::NoUsage if path.ends_with("/embeddings") => {
+                let mut answer = json!({"object": "list", "model": model,
+                    "data": [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}]});
+                if behaviour == Behaviour::Well {
+                    answer["usage"] = json!({"prompt_tokens": 1000, "total_tokens": 1000});
+                }
+                Ok(json_response(200, &answer))
             }
             Behaviour::Well | Behaviour::NoUsage if !stream => {
                 let mut answer = json!({

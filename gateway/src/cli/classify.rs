@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{CliError, Common, Outcome};
 use crate::config::Overrides;
+use crate::http::chat::ChatRequest;
 use crate::http::inbound::Inbound;
 
 #[derive(Debug, Args)]
@@ -113,7 +114,7 @@ fn classify(
             return Ok(false);
         }
     };
-    let inbound;
+    let inbound: Inbound<ChatRequest>;
     let (prompt, is_chat) = match (&read.text, read.messages) {
         (Some(text), None) => (Prompt::from_text(text), false),
         (None, Some(messages)) => {

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{CliError, Common, Outcome, print};
 use crate::config::{Config, Overrides};
+use crate::http::chat::ChatRequest;
 use crate::http::inbound::Inbound;
 use crate::identity::{DEFAULT_TEAM, Identity};
 use crate::local;
@@ -52,7 +53,8 @@ pub(super) fn run(options: &Options) -> Outcome {
             json!({"model": options.model, "messages": [{"role": "user", "content": text}]}).to_string(),
         )
     };
-    let inbound = Inbound::parse(body, &HeaderMap::new()).map_err(|error| CliError::fault(&error))?;
+    let inbound =
+        Inbound::<ChatRequest>::parse(body, &HeaderMap::new()).map_err(|error| CliError::fault(&error))?;
     let classifier = Classifier::new(ClassifierConfig::default()).map_err(|error| CliError::fault(&error))?;
     let prompt = inbound.prompt().map_err(|error| CliError::fault(&error))?;
     let profile = classifier.classify(&prompt);

@@ -12,7 +12,7 @@ use super::{CliError, Common, Outcome, runtime, say, system_clock};
 use crate::config::{Config, Overrides};
 use crate::gateway::{Gateway, Parts};
 use crate::local::{LocalModel, Report};
-use crate::{server, telemetry};
+use crate::{encoder, server, telemetry};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Options {
@@ -67,6 +67,7 @@ async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     unload_idle_models(&gateway);
     #[cfg(unix)]
     reload_on_hangup(&gateway, options);
+    load_encoder(gateway.clone());
     server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
     say("stopped: every request is settled");
     Ok(())
@@ -195,6 +196,38 @@ fn exchange(models: &[Arc<LocalModel>], options: &Options) {
         }
         say(&format!("exchanging {} for {}", model.target().id, settings.model));
         model.load_beside(Arc::new(settings), |report| say_loaded("exchanged", report));
+    }
+}
+
+/// Loads the embedded encoder, if one is configured, in the same way.
+fn load_encoder(gateway: Arc<Gateway>) {
+    let Some(settings) = gateway.portfolio.encoder.as_ref().map(|encoder| encoder.config().clone()) else {
+        return;
+    };
+    say(&format!("local embedding model: {}", settings.model));
+    let work = move || {
+        let attempt = std::panic::AssertUnwindSafe(|| encoder::load(&gateway.config, &settings));
+        let loaded = std::panic::catch_unwind(attempt)
+            .unwrap_or_else(|_| Err(String::from("loading it failed with a bug of ours")));
+        match &loaded {
+            Ok(encoder) => {
+                let info = encoder.info();
+                say(&format!(
+                    "ready: {} ({}, {} values a vector, texts of at most {} tokens)",
+                    info.name,
+                    info.family,
+                    info.dimensions.unwrap_or_default(),
+                    info.max_tokens
+                ));
+            }
+            Err(why) => say(&format!("the local embedding model cannot be used: {why}")),
+        }
+        if let Some(encoder) = &gateway.portfolio.encoder {
+            encoder.set(loaded);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name(String::from("load-encoder")).spawn(work) {
+        say(&format!("the local embedding model cannot be loaded: {error}"));
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use local_runtime::{Accelerator, Pooling};
 use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable};
 
 pub use docs::reference;
@@ -34,6 +35,8 @@ pub struct Config {
     pub ledger: PathBuf,
     /// Embedded models that answer, the default one first; empty if none is to run.
     pub locals: Vec<Local>,
+    /// Embedded encoder, if one is to run.
+    pub embedding: Option<Embedding>,
     /// Where models and libraries are kept.
     pub store: Store,
     /// The rules.
@@ -98,6 +101,8 @@ pub struct Local {
     pub spinning: Option<bool>,
     /// Requests that are computed together.
     pub max_concurrency: usize,
+    /// What it computes on.
+    pub accelerator: Accelerator,
     /// Waiting requests.
     pub max_queue: usize,
     /// Memory for keys and values of past tokens, in MiB.
@@ -116,6 +121,33 @@ pub struct Local {
     pub strength: f32,
     /// Watts of a busy core.
     pub watts_per_core: f64,
+}
+
+/// Embedded encoder.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    /// Directory, or the name of an installed one.
+    pub model: String,
+    /// Graph inside the directory.
+    pub file: Option<String>,
+    /// Pooling, if not the model's own.
+    pub pooling: Option<Pooling>,
+    /// Vectors get length one.
+    pub normalize: bool,
+    /// Prompt before each text.
+    pub prompt: Option<String>,
+    /// Longest text.
+    pub max_tokens: Option<u32>,
+    /// Tokens computed at once.
+    pub batch_tokens: u32,
+    /// Threads.
+    pub threads: Option<usize>,
+    /// Waiting requests.
+    pub max_queue: usize,
+    /// Highest label that it may see.
+    pub clearance: Clearance,
+    /// What it computes on.
+    pub accelerator: Accelerator,
 }
 
 /// Where models and libraries are kept.

@@ -129,6 +129,10 @@ pub(super) struct RawLocal {
     pub spinning: Option<bool>,
     /// Requests that are computed together, 1 to 256. Default 8: more of them make the whole faster and each one slower.
     pub max_concurrency: usize,
+    /// What the model computes on: `cpu`, `cuda`, `cuda:1`, `coreml`, `directml`, `directml:1`, `openvino` or
+    /// `openvino:GPU`. Default `cpu`. The others need an ONNX Runtime library that was built with them (`onnxruntime`);
+    /// one that was not is refused at start, by name. Only `cpu` is tested.
+    pub accelerator: String,
     /// Requests that may wait for the model. Default 16; more are answered elsewhere or with 503 and retry-after.
     pub max_queue: usize,
     /// Memory for keys and values of past tokens, in MiB, 16 to 1048576. Default 1024, which is some 37,000 tokens of the
@@ -155,6 +159,45 @@ pub(super) struct RawLocal {
     pub cache_dir: Option<String>,
     /// Never download. Default false; also `--offline` and `SLUICEGATE_OFFLINE=1`.
     pub offline: bool,
+    /// The embedded model for `/v1/embeddings`, see `[local.embedding]`. Default: none.
+    pub embedding: Option<RawEmbedding>,
+}
+
+/// `[local.embedding]`: the embedded model for embeddings, besides the one that answers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEmbedding {
+    /// Directory with an encoder in the Hugging Face layout (`onnx/model.onnx`, `config.json`, `tokenizer.json`), or the
+    /// name of one in the cache's `models`. Clients call it `local/<last part of the path>`, `local/default` or
+    /// `auto`. No default. A request for an upstream's model is never answered by it: vectors of different models
+    /// cannot be compared.
+    pub model: String,
+    /// The graph's path inside the directory. Default: the first of `model.onnx`, `onnx/model.onnx` and
+    /// `onnx/model_quantized.onnx` that is there.
+    pub file: Option<String>,
+    /// How the vectors of tokens become one: `mean`, `cls`, `last-token` or `max`. Default: as the model's
+    /// `1_Pooling/config.json` says; without that it has to be written here, as the model's card has it.
+    pub pooling: Option<String>,
+    /// Give every vector length one, as OpenAI's have. Default true.
+    #[serde(default = "yes")]
+    pub normalize: bool,
+    /// Name of a prompt of the model's `config_sentence_transformers.json` to put before each text. Default: its own
+    /// default, mostly none.
+    pub prompt: Option<String>,
+    /// Longest text in tokens; longer ones are refused and never cut. Default: what the model was made for, at most 2048.
+    pub max_tokens: Option<u32>,
+    /// Tokens computed at once, padding included, 16 to 1048576. Default 4096; more takes more memory.
+    #[serde(default = "default_batch_tokens")]
+    pub batch_tokens: u32,
+    /// Threads, 1 to 256. Default: half of the machine's cores, at most 8, so that chat goes on beside it.
+    pub threads: Option<usize>,
+    /// Requests that may wait, 0 to 4096. Default 64; more are answered with 503 and retry-after.
+    #[serde(default = "default_embedding_queue")]
+    pub max_queue: usize,
+    /// Highest label that it may see. Default: as `local.clearance`.
+    pub clearance: Option<String>,
+    /// What it computes on. Default: as `local.accelerator`.
+    pub accelerator: Option<String>,
 }
 
 /// `[[local_model]]`: a further embedded model that answers, besides the one of `[local]`. What is left out is as there.
@@ -341,6 +384,7 @@ impl Default for RawLocal {
             threads: None,
             spinning: None,
             max_concurrency: local_runtime::DEFAULT_MAX_CONCURRENCY,
+            accelerator: String::from("cpu"),
             max_queue: 16,
             cache_mib: local_runtime::DEFAULT_CACHE_MIB,
             memory_mib: None,
@@ -353,6 +397,7 @@ impl Default for RawLocal {
             onnxruntime: None,
             cache_dir: None,
             offline: false,
+            embedding: None,
         }
     }
 }
@@ -386,6 +431,12 @@ const fn default_strength() -> f32 {
 }
 const fn default_context() -> u32 {
     128_000
+}
+const fn default_batch_tokens() -> u32 {
+    local_runtime::DEFAULT_BATCH_TOKENS
+}
+const fn default_embedding_queue() -> usize {
+    local_runtime::DEFAULT_ENCODER_MAX_QUEUE
 }
 const fn yes() -> bool {
     true

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use local_runtime::{Accelerator, Pooling};
 use policies::fault::{self, Document, Fault, Faults};
 use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable};
 
@@ -14,8 +15,8 @@ use super::raw::{
     RawTelemetry, RawUpstream,
 };
 use super::{
-    Admin, Config, ConfigError, Local, Model, Overrides, SecretRef, Server, Store, Team, Telemetry, Tls,
-    Upstream,
+    Admin, Config, ConfigError, Embedding, Local, Model, Overrides, SecretRef, Server, Store, Team,
+    Telemetry, Tls, Upstream,
 };
 
 /// Checks a configuration text.
@@ -27,6 +28,14 @@ pub(super) fn config(file: &str, text: &str, overrides: &Overrides) -> Result<Co
     match checked {
         Some(config) if check.faults.is_empty() => Ok(config),
         _ => Err(ConfigError::Faults(Faults(check.faults))),
+    }
+}
+
+/// What is wrong with a value, without the name that the crate below has for its field.
+fn reason(error: local_runtime::Error) -> String {
+    match error {
+        local_runtime::Error::InvalidConfig { reason, .. } => reason,
+        other => other.to_string(),
     }
 }
 
@@ -74,6 +83,7 @@ impl Check<'_> {
         Some(Config {
             require_key,
             ledger,
+            embedding: self.embedding(&raw.local),
             locals: self.locals(raw.local, raw.local_model, overrides),
             store,
             policy: Arc::new(policy?),
@@ -184,6 +194,7 @@ impl Check<'_> {
             threads: raw.threads,
             spinning: raw.spinning,
             max_concurrency: raw.max_concurrency,
+            accelerator: self.accelerator("local.accelerator", &raw.accelerator),
             max_queue: raw.max_queue,
             cache_mib: raw.cache_mib,
             memory_mib: raw.memory_mib,
@@ -232,6 +243,7 @@ impl Check<'_> {
             model: raw.model,
             threads: raw.threads,
             spinning: first.spinning,
+            accelerator: first.accelerator.clone(),
             max_concurrency: raw.max_concurrency.unwrap_or(first.max_concurrency),
             max_queue: raw.max_queue.unwrap_or(first.max_queue),
             cache_mib: raw.cache_mib.unwrap_or(first.cache_mib),
@@ -260,6 +272,56 @@ impl Check<'_> {
                 self.fault(&format!("{section}.{key}"), format!("must be from {low} to {high}"));
             }
         }
+    }
+
+    fn accelerator(&mut self, key: &str, text: &str) -> Accelerator {
+        Accelerator::from_str(text).unwrap_or_else(|error| {
+            self.fault(key, reason(error));
+            Accelerator::Cpu
+        })
+    }
+
+    fn embedding(&mut self, local: &RawLocal) -> Option<Embedding> {
+        let raw = local.embedding.as_ref()?;
+        if raw.model.is_empty() {
+            self.fault("local.embedding.model", "give a directory with an encoder");
+        }
+        for (key, value, low, high) in [
+            ("local.embedding.max_tokens", u64::from(raw.max_tokens.unwrap_or(4)), 4, 1 << 20),
+            ("local.embedding.batch_tokens", u64::from(raw.batch_tokens), 16, 1 << 20),
+            ("local.embedding.threads", raw.threads.map_or(1, |n| n as u64), 1, 256),
+            ("local.embedding.max_queue", raw.max_queue as u64, 0, 4096),
+        ] {
+            if !(low..=high).contains(&value) {
+                self.fault(key, format!("must be from {low} to {high}"));
+            }
+        }
+        let pooling =
+            raw.pooling.as_deref().map(Pooling::from_str).and_then(|read| {
+                read.map_err(|error| self.fault("local.embedding.pooling", reason(error))).ok()
+            });
+        let clearance = match &raw.clearance {
+            Some(word) => self.label("local.embedding.clearance", word),
+            // Its faults are told where it stands.
+            None => Label::from_str(&local.clearance).unwrap_or(Label::Public),
+        };
+        let accelerator = match &raw.accelerator {
+            Some(text) => self.accelerator("local.embedding.accelerator", text),
+            None => Accelerator::from_str(&local.accelerator).unwrap_or_default(),
+        };
+        Some(Embedding {
+            model: raw.model.clone(),
+            file: raw.file.clone(),
+            pooling,
+            normalize: raw.normalize,
+            prompt: raw.prompt.clone(),
+            max_tokens: raw.max_tokens,
+            batch_tokens: raw.batch_tokens,
+            threads: raw.threads,
+            max_queue: raw.max_queue,
+            clearance: Clearance(clearance),
+            accelerator,
+        })
     }
 
     fn policy(&mut self, raw: &RawPolicySource, observe: bool) -> Option<PolicySet> {
@@ -444,4 +506,49 @@ impl Check<'_> {
 /// Zero seconds stand for never.
 fn patience(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> String {
+        match Config::parse("test.toml", text, &Overrides::default()) {
+            Err(error) => error.to_string(),
+            Ok(config) => panic!("accepted: {config:?}"),
+        }
+    }
+
+    #[test]
+    fn faults_of_the_embedding_section_are_all_told_by_their_keys() {
+        let text = "[local]\naccelerator = \"gpu\"\n[local.embedding]\nmodel = \"\"\npooling = \"sum\"\nthreads = 0\n\
+                    batch_tokens = 1\nmax_tokens = 1\nmax_queue = 5000\nclearance = \"secret\"\naccelerator = \"cuda:x\"\n";
+        let found = faults(text);
+        for key in [
+            "model",
+            "pooling",
+            "threads",
+            "batch_tokens",
+            "max_tokens",
+            "max_queue",
+            "clearance",
+            "accelerator",
+        ] {
+            assert!(found.contains(&format!("local.embedding.{key}")), "{key}: {found}");
+        }
+        assert!(found.contains("local.accelerator"), "{found}");
+        assert!(found.contains("cpu, cuda, coreml, directml, openvino"), "{found}");
+    }
+
+    #[test]
+    fn an_encoder_inherits_clearance_and_accelerator() {
+        let text = "[local]\nenabled = false\nclearance = \"internal\"\naccelerator = \"cuda:1\"\n[local.embedding]\n\
+                    model = \"/models/e\"\npooling = \"cls\"\n";
+        let config = Config::parse("test.toml", text, &Overrides::default()).expect("it is sound");
+        let embedding = config.embedding.expect("it is set");
+        assert!(config.local().is_none());
+        assert_eq!(embedding.clearance, Clearance(Label::Internal));
+        assert_eq!(embedding.accelerator, Accelerator::Cuda { device: 1 });
+        assert_eq!((embedding.pooling, embedding.normalize), (Some(Pooling::Cls), true));
+    }
 }

@@ -27,12 +27,12 @@ use choices::{Choices, Count};
 use shape::{Choice, Shape, logprobs, token_logprob};
 
 /// Asks the embedded model.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     gateway: &Gateway,
     call: &Call<'_>,
     plan: &Plan,
     target: &Target,
-    (request_id, team): (&Arc<str>, &str),
+    request_id: &Arc<str>,
 ) -> Result<Answer, Error> {
     let gone = || Error::Local(LocalError::WorkerGone);
     let local = gateway.portfolio.local_of(target).ok_or_else(gone)?;
@@ -40,8 +40,8 @@ pub(super) async fn answer(
     let request = plan.clear(call.request, target)?.open(target)?;
     let (mut generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
     // Teams share nothing: not what was computed for another's prompts, and not each other's turns.
-    generate.tenant = Some(team.into());
-    generate.priority = gateway.config.team(team).map_or(0, |team| team.local_priority);
+    generate.tenant = Some(call.team.into());
+    generate.priority = gateway.config.team(call.team).map_or(0, |team| team.local_priority);
     let count = Count::new(generate.input.len() as u64, runtime.threads());
     let choices =
         Choices::start(runtime.clone(), generate, request.choices).map_err(|error| fault(error, request))?;

@@ -5,6 +5,7 @@
 //! the label does not admit, because the plan holds none.
 
 mod answer;
+mod embed;
 mod local;
 mod remote;
 
@@ -16,7 +17,10 @@ use policies::decision::EXPECTED_OUTPUT_TOKENS;
 use policies::{Location, Plan, Target, Usage, Verdict, review};
 
 pub use answer::{Answer, Item, SettledBody, StreamSource, Whole};
+pub(crate) use embed::embed_locally;
+pub(crate) use local::answer as chat_locally;
 
+use crate::ask::Ask;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
@@ -24,9 +28,11 @@ use crate::settlement::Account;
 
 /// What an attempt needs besides the plan.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct Call<'a, R = ChatRequest> {
     /// The request.
-    pub request: &'a ChatRequest,
+    pub request: &'a R,
+    /// The team that asks.
+    pub team: &'a str,
     /// Client headers that may travel.
     pub headers: HeaderMap,
     /// Trace context.
@@ -44,9 +50,9 @@ pub struct Call<'a> {
 ///
 /// # Cancel safety
 /// Dropping the future cancels the running attempt; the account then settles as aborted.
-pub async fn execute(
+pub async fn execute<R: Ask>(
     gateway: &Gateway,
-    call: &Call<'_>,
+    call: &Call<'_, R>,
     plan: &Plan,
     account: &mut Account,
 ) -> Result<(Answer, Arc<Target>), Error> {
@@ -57,10 +63,7 @@ pub async fn execute(
         account.attempt(target);
         let is_last = targets.peek().is_none() && weak.is_none();
         let outcome = match target.location {
-            Location::Local => {
-                let team = account.row().team.clone();
-                local::answer(gateway, call, plan, target, (&account.id(), &team)).await
-            }
+            Location::Local => R::answer_locally(gateway, call, plan, target, &account.id()).await,
             Location::OnPrem | Location::Cloud => {
                 account.sent(call.estimate());
                 remote::answer(gateway, call, plan, target, is_last).await
@@ -105,13 +108,13 @@ pub async fn execute(
     Ok((answer, target))
 }
 
-impl Call<'_> {
+impl<R: Ask> Call<'_, R> {
     /// What the call may use, where it is sent and nothing more is heard of it.
     fn estimate(&self) -> Usage {
-        let limit = self.request.output_tokens_max.map_or(EXPECTED_OUTPUT_TOKENS, u64::from);
+        let limit = self.request.output_tokens_max().map_or(EXPECTED_OUTPUT_TOKENS, u64::from);
         Usage {
             input_tokens: u64::from(self.input_tokens),
-            output_tokens: limit.min(EXPECTED_OUTPUT_TOKENS) * u64::from(self.request.choices),
+            output_tokens: limit.min(EXPECTED_OUTPUT_TOKENS) * self.request.choices(),
             ..Usage::default()
         }
     }

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use super::Call;
 use super::answer::{Answer, Item, StreamSource, Whole};
+use crate::ask::Ask;
 use crate::error::{Error, UpstreamFault};
 use crate::gateway::Gateway;
 use crate::settlement::Tally;
@@ -29,9 +30,9 @@ const HEADERS_KEPT: &[HeaderName] = &[CONTENT_TYPE, RETRY_AFTER];
 const PREFIXES_KEPT: &[&str] = &["openai-", "x-ratelimit-", "retry-after-", "x-should-retry"];
 
 /// Calls the upstream of a target.
-pub(super) async fn answer(
+pub(super) async fn answer<R: Ask>(
     gateway: &Gateway,
-    call: &Call<'_>,
+    call: &Call<'_, R>,
     plan: &Plan,
     target: &Target,
     is_last: bool,
@@ -47,7 +48,7 @@ pub(super) async fn answer(
         headers: call.headers.clone(),
         traceparent: call.traceparent.clone(),
     };
-    let response = upstream.chat(plan.clear(outgoing, target)?, target).await?;
+    let response = upstream.send(plan.clear(outgoing, target)?, target, R::ENDPOINT).await?;
     let status = response.status();
     match status.as_u16() {
         401 | 403 => return Err(fail(UpstreamFault::Credentials(status.as_u16()))),
@@ -99,14 +100,17 @@ async fn collect(mut body: Incoming, patience: Duration) -> Result<Bytes, Upstre
     }
 }
 
-fn whole_tally(body: &[u8], call: &Call<'_>) -> Tally {
+fn whole_tally<R: Ask>(body: &[u8], call: &Call<'_, R>) -> Tally {
     let wire: WireAnswer = serde_json::from_slice(body).unwrap_or_default();
     let (usage, source) = match wire.usage.and_then(|usage| usage.read()) {
         Some(usage) => (usage, UsageSource::Provider),
         None => {
             let usage = Usage {
                 input_tokens: u64::from(call.input_tokens),
-                output_tokens: estimate_tokens(body.len() / 2),
+                output_tokens: match call.request.output_tokens_max() {
+                    Some(0) => 0,
+                    _ => estimate_tokens(body.len() / 2),
+                },
                 ..Usage::default()
             };
             (usage, UsageSource::Estimated)
@@ -137,13 +141,18 @@ pub struct RemoteStream {
 }
 
 impl RemoteStream {
-    fn new(response: Response<Incoming>, call: &Call<'_>, target: &Target, idle: Duration) -> Self {
+    fn new<R: Ask>(
+        response: Response<Incoming>,
+        call: &Call<'_, R>,
+        target: &Target,
+        idle: Duration,
+    ) -> Self {
         Self {
             headers: kept(response.headers()),
             body: response.into_body(),
             upstream: target.upstream.clone(),
             splitter: Splitter::default(),
-            strip_usage: !call.request.include_usage,
+            strip_usage: !call.request.shows_usage(),
             usage: None,
             written_chars: 0,
             input_tokens: call.input_tokens,

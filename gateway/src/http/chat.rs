@@ -181,14 +181,7 @@ impl ChatRequest {
     /// [`Error::Invalid`], naming the field.
     pub fn parse(body: Bytes) -> Result<Self, Error> {
         let raw: RawChat<'_> = serde_json::from_slice(&body).map_err(|error| not_json(&body, &error))?;
-        let model: String = required("model", raw.model)?;
-        if model.is_empty()
-            || model.len() > MODEL_CHARS_MAX
-            || !model.bytes().all(|b| (b' '..=b'~').contains(&b))
-        {
-            let message = format!("`model` must be 1 to {MODEL_CHARS_MAX} printable ASCII characters");
-            return Err(Error::invalid("model", message));
-        }
+        let model = model_name(raw.model)?;
         let at = |raw: &RawValue| {
             let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
             start..start + raw.get().len()
@@ -333,11 +326,22 @@ fn with_usage(options: &[u8]) -> String {
     serde_json::Value::Object(options).to_string()
 }
 
+/// A model's name.
+pub(super) fn model_name(raw: Option<&RawValue>) -> Result<String, Error> {
+    let model: String = required("model", raw)?;
+    let printable = model.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if model.is_empty() || model.len() > MODEL_CHARS_MAX || !printable {
+        let message = format!("`model` must be 1 to {MODEL_CHARS_MAX} printable ASCII characters");
+        return Err(Error::invalid("model", message));
+    }
+    Ok(model)
+}
+
 fn clamp_u32(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn not_json(body: &[u8], error: &serde_json::Error) -> Error {
+pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> Error {
     let message = if body.is_empty() {
         String::from("the request body is empty; a JSON object is expected")
     } else if error.is_data() && !error.to_string().starts_with("duplicate field") {
@@ -363,7 +367,7 @@ pub(super) fn required<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>)
 }
 
 /// A whole number in a range.
-fn whole(field: &str, raw: Option<&RawValue>, low: u64, high: u64) -> Result<Option<u64>, Error> {
+pub(super) fn whole(field: &str, raw: Option<&RawValue>, low: u64, high: u64) -> Result<Option<u64>, Error> {
     let Some(number) = optional::<serde_json::Number>(field, raw)? else { return Ok(None) };
     let whole = number.as_u64().filter(|n| (low..=high).contains(n));
     whole.map(Some).ok_or_else(|| {

@@ -8,19 +8,19 @@ use hyper::header::HeaderValue;
 use policies::Doubt;
 use router_model::{Prompt, Role, Segment};
 
-use super::chat::ChatRequest;
 use super::texts::{Text, texts};
+use crate::ask::Ask;
 use crate::error::Error;
 use crate::gateway::Gateway;
 
 /// Client headers that travel to an upstream. Their values are classified like the body.
 const HEADERS_FORWARDED: &[&str] = &["openai-organization", "openai-project", "openai-beta"];
 
-/// A checked chat request with everything that classification must see.
+/// A checked request with everything that classification must see.
 #[derive(Debug)]
-pub struct Inbound {
+pub struct Inbound<R> {
     /// The request.
-    pub request: ChatRequest,
+    pub request: R,
     /// Headers that travel.
     pub headers: HeaderMap,
     /// The client opted in to the trailing usage chunk.
@@ -66,13 +66,13 @@ async fn collect(mut body: Incoming, limit_bytes: usize) -> Result<Bytes, Error>
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-impl Inbound {
+impl<R: Ask> Inbound<R> {
     /// Checks a body with its headers.
     ///
     /// # Errors
     /// [`Error::Invalid`], naming the field.
     pub fn parse(body: Bytes, headers: &HeaderMap) -> Result<Self, Error> {
-        let request = ChatRequest::parse(body)?;
+        let request = R::parse(body)?;
         let forwarded = HEADERS_FORWARDED
             .iter()
             .filter_map(|name| headers.get(*name).map(|value| (*name, value.clone())))
@@ -87,22 +87,15 @@ impl Inbound {
     /// [`Error::Invalid`] for a body that is nested too deeply.
     pub fn prompt(&self) -> Result<Prompt<'_>, Error> {
         let request = &self.request;
-        let mut prompt = Prompt {
-            segments: Vec::with_capacity(request.messages.len() + 4),
-            turns: request.turns(),
-            tools: request.tools,
-            wants_schema: request.format.is_some(),
-            doubt: request.doubt.clone(),
-            max_output_tokens: request.output_tokens_max,
-        };
-        let found = texts(&request.body)
+        let mut prompt: Prompt<'_> = request.prompt();
+        let found = texts(request.body())
             .map_err(|error| Error::Invalid { param: None, message: format!("the request body: {error}") })?;
         for text in found {
             if is_media(&text) {
                 prompt.doubt.push(Doubt::UnreadFile);
                 continue;
             }
-            let role = role_of(&text.path, request);
+            let role = request.role_of(&text.path);
             prompt.segments.push(Segment { role, path: text.path.into(), text: text.text });
         }
         for (name, value) in &self.headers {
@@ -129,15 +122,4 @@ fn is_media(text: &Text<'_>) -> bool {
     };
     let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
     (in_url || blob.len() >= BLOB_CHARS_MIN) && blob.as_bytes().iter().all(base64)
-}
-
-/// The role of the message that a path (`messages[3].content[0].text`) lies in. Only what is said counts as the
-/// message's own text; names, ids and arguments beside it are other text.
-fn role_of(path: &str, request: &ChatRequest) -> Role {
-    let index = path
-        .strip_prefix("messages[")
-        .and_then(|rest| rest.split_once(']'))
-        .filter(|(_, field)| field.starts_with(".content"))
-        .and_then(|(index, _)| index.parse::<usize>().ok());
-    index.and_then(|index| request.messages.get(index)).map_or(Role::Other, |message| message.role)
 }

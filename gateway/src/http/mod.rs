@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod chat;
+pub mod embeddings;
 pub mod format;
 pub mod inbound;
 pub mod models;
@@ -27,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::body::ResponseBody;
+use self::chat::ChatRequest;
+use self::embeddings::EmbeddingRequest;
 use crate::config::Server;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -161,7 +164,7 @@ async fn dispatch(
 ) -> Response<ResponseBody> {
     let path = request.uri().path().trim_end_matches('/').to_owned();
     let known: Option<&'static str> = match path.as_str() {
-        "/v1/chat/completions" | "/v1/feedback" => Some("POST"),
+        "/v1/chat/completions" | "/v1/embeddings" | "/v1/feedback" => Some("POST"),
         "/v1/models" | "/healthz" | "/readyz" => Some("GET"),
         _ if path.starts_with("/v1/models/") => Some("GET"),
         _ => None,
@@ -175,7 +178,12 @@ async fn dispatch(
         return respond::error_response(&Error::Method { path, allow }, id);
     }
     match path.as_str() {
-        "/v1/chat/completions" => return pipeline::chat(gateway.clone(), request, id.clone()).await,
+        "/v1/chat/completions" => {
+            return pipeline::answer::<ChatRequest>(gateway.clone(), request, id.clone()).await;
+        }
+        "/v1/embeddings" => {
+            return pipeline::answer::<EmbeddingRequest>(gateway.clone(), request, id.clone()).await;
+        }
         "/healthz" => return models::health(),
         "/readyz" => return models::readiness(gateway).await,
         _ => {}

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::body::ResponseBody;
 use super::inbound::read_body;
 use super::respond::json_response;
+use crate::encoder::LocalEncoder;
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -62,7 +63,8 @@ fn all(gateway: &Gateway) -> Vec<Value> {
     let local = gateway.portfolio.locals.iter().map(|local| local.target());
     let now = Instant::now();
     let remote = gateway.portfolio.upstreams.iter().flat_map(|upstream| upstream.targets(now));
-    models.extend(local.chain(remote).map(|target| describe(&target, created)));
+    let encoder = gateway.portfolio.encoder.iter().map(LocalEncoder::target);
+    models.extend(local.chain(encoder).chain(remote).map(|target| describe(&target, created)));
     models
 }
 

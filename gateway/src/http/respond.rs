@@ -79,7 +79,9 @@ fn classify(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
             local_runtime::Error::Busy { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("local_model_busy"))
             }
-            local_runtime::Error::ContextExceeded { .. } => {
+            local_runtime::Error::ContextExceeded { .. }
+            | local_runtime::Error::InputTooLong { .. }
+            | local_runtime::Error::RequestTooLong { .. } => {
                 (StatusCode::BAD_REQUEST, INVALID, Some("context_length_exceeded"))
             }
             local_runtime::Error::InvalidRequest { .. }
@@ -128,6 +130,8 @@ pub fn error_object(error: &Error) -> serde_json::Value {
         Error::Format { param, .. } => Some((*param).to_owned()),
         Error::Refused { refusal: Refusal::UnknownModel, .. } => Some(String::from("model")),
         Error::Local(local_runtime::Error::ContextExceeded { .. }) => Some(String::from("messages")),
+        Error::Local(local_runtime::Error::InputTooLong { index, .. }) => Some(format!("input[{index}]")),
+        Error::Local(local_runtime::Error::RequestTooLong { .. }) => Some(String::from("input")),
         Error::Refused { refusal: Refusal::Incapable("context length"), .. } => {
             Some(String::from("messages"))
         }

@@ -136,6 +136,9 @@ const PROTOCOL_KEYS: &[&str] = &[
     "prompt_cache_key",
     "verbosity",
     "web_search_options",
+    "input",
+    "encoding_format",
+    "dimensions",
 ];
 
 /// Collects the texts of a JSON document in order.

@@ -130,7 +130,12 @@ mod tests {
     use super::*;
 
     fn budgets(usd: f64, spent: i64) -> Budgets {
-        let team = Team { name: "a".into(), monthly_budget: Money::from_usd(usd), tier: "standard".into(), local_priority: 0 };
+        let team = Team {
+            name: "a".into(),
+            monthly_budget: Money::from_usd(usd),
+            tier: "standard".into(),
+            local_priority: 0,
+        };
         Budgets::new(&[team], 0, |_| Money::from_nanos(spent))
     }
 

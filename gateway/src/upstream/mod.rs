@@ -32,6 +32,15 @@ use crate::error::{Error, UpstreamFault};
 /// rarely closed at the moment it is used.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
+/// Where an upstream takes a kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/chat/completions`.
+    Chat,
+    /// `/embeddings`.
+    Embeddings,
+}
+
 /// What is sent to an upstream.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
@@ -49,6 +58,7 @@ pub struct UpstreamClient {
     pub config: Upstream,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     chat_uri: Uri,
+    embeddings_uri: Uri,
     authorization: Option<HeaderValue>,
     breaker: Breaker,
     targets: Vec<Arc<Target>>,
@@ -91,9 +101,12 @@ impl UpstreamClient {
             .pool_idle_timeout(POOL_IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let chat_uri = format!("{}/chat/completions", config.base_url)
-            .parse()
-            .map_err(|error: hyper::http::uri::InvalidUri| fail(format!("{}: {error}", config.base_url)))?;
+        let uri = |path: &str| {
+            let parsed = format!("{}{path}", config.base_url).parse();
+            parsed
+                .map_err(|error: hyper::http::uri::InvalidUri| fail(format!("{}: {error}", config.base_url)))
+        };
+        let (chat_uri, embeddings_uri) = (uri("/chat/completions")?, uri("/embeddings")?);
         let authorization = match &config.api_key {
             Ok(Some(secret)) => {
                 let value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()));
@@ -107,6 +120,7 @@ impl UpstreamClient {
         let mut client = Self {
             client,
             chat_uri,
+            embeddings_uri,
             authorization,
             breaker: Breaker::default(),
             targets: Vec::new(),
@@ -171,16 +185,17 @@ impl UpstreamClient {
         }
     }
 
-    /// Sends a chat completion and returns the response's head; the body follows as it arrives.
+    /// Sends a request and returns the response's head; the body follows as it arrives.
     ///
     /// Dropping the future or the response cancels the call.
     ///
     /// # Errors
     /// [`Error::Gate`] when the body was cleared for another target; [`Error::Upstream`].
-    pub async fn chat(
+    pub async fn send(
         &self,
         cleared: Cleared<Outgoing>,
         target: &Target,
+        endpoint: Endpoint,
     ) -> Result<Response<Incoming>, Error> {
         let outgoing = cleared.open(target)?;
         let fail = |fault| Error::Upstream { upstream: self.config.name.clone(), fault };
@@ -189,7 +204,11 @@ impl UpstreamClient {
         }
         let mut request = Request::new(Full::new(outgoing.body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.chat_uri.clone();
+        let uri = match endpoint {
+            Endpoint::Chat => &self.chat_uri,
+            Endpoint::Embeddings => &self.embeddings_uri,
+        };
+        *request.uri_mut() = uri.clone();
         let headers = request.headers_mut();
         *headers = outgoing.headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -4,6 +4,7 @@
 //! uses (`SLUICEGATE_CACHE` overrides).
 
 mod default_model;
+mod encoder;
 mod hostile;
 mod smollm2;
 mod store;
