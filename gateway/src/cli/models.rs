@@ -1,16 +1,19 @@
 //! `sluicegate models`: local models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
-use local_runtime::{DEFAULT_MODEL, Operators, bench, catalogue};
+use local_runtime::{BenchReport, DEFAULT_MODEL, ONNX_RUNTIME_VERSION, bench, catalogue, find};
 
 use super::{CliError, Common, Outcome, print, say};
 use crate::config::Overrides;
 use crate::local;
 use crate::provision::{HttpFetcher, ProgressBars};
+
+/// What `pull` takes for the library alone.
+const ONNX_RUNTIME: &str = "onnxruntime";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -26,6 +29,9 @@ pub(super) enum Command {
         /// Name from `models list`; `onnxruntime` for the library alone.
         #[arg(default_value = DEFAULT_MODEL)]
         name: String,
+        /// Write the verified GGUF file that the model is converted from here instead, for other programs; install nothing.
+        #[arg(long, value_name = "FILE")]
+        gguf: Option<PathBuf>,
     },
     /// Convert a GGUF file (from Ollama or LM Studio, say) of the Llama 3, Qwen 2 or Qwen 3 family into an installed
     /// model; others are refused with the reason.
@@ -45,47 +51,66 @@ pub(super) enum Command {
         /// Name or directory.
         #[arg(default_value = DEFAULT_MODEL)]
         model: String,
+        /// How to print it.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
 }
 
 pub(super) fn run(command: &Command) -> Outcome {
     let fault = |error: local_runtime::Error| CliError::fault(&error);
     match command {
         Command::List { common } => list(common),
-        Command::Pull { common, name } => {
-            let config = common.load(Overrides::default())?;
-            let store = local::store(&config);
-            let (fetcher, progress) = (HttpFetcher::default(), ProgressBars::default());
-            let offline = config.store.offline;
-            let library = store
-                .ensure_onnx_runtime(config.store.onnxruntime.as_deref(), &fetcher, &progress, offline)
-                .map_err(fault)?;
-            print(format_args!("onnxruntime: {}", library.display()))?;
-            if name != "onnxruntime" {
-                let model = store.ensure_model(name, &fetcher, &progress, offline).map_err(fault)?;
-                print(format_args!("{name}: {}", model.path.display()))?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Pull { common, name, gguf } => pull(common, name, gguf.as_deref()),
         Command::Convert { common, file, name } => {
             let config = common.load(Overrides::default())?;
             let name = match name {
                 Some(name) => name.clone(),
                 None => default_name(file),
             };
-            let model = local::store(&config)
-                .convert(file, &name, Operators::Fastest, &ProgressBars::default())
-                .map_err(fault)?;
+            let model =
+                local::store(&config).convert(file, &name, &ProgressBars::default()).map_err(fault)?;
             print(format_args!("{name}: {}", model.path.display()))?;
             say(&format!("use it with: sluicegate serve --model {name}"));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Bench { common, model } => measure(common, model),
+        Command::Bench { common, model, format } => measure(common, model, *format),
     }
 }
 
+fn pull(common: &Common, name: &str, gguf: Option<&Path>) -> Outcome {
+    let fault = |error: local_runtime::Error| CliError::fault(&error);
+    let config = common.load(Overrides::default())?;
+    let store = local::store(&config);
+    let (fetcher, progress) = (HttpFetcher::default(), ProgressBars::default());
+    let offline = config.store.offline;
+    if let Some(path) = gguf {
+        let entry = find(name).ok_or_else(|| {
+            CliError::Fault(format!("{name}: is not in the catalogue, see `sluicegate models list`"))
+        })?;
+        store.fetch_gguf(entry, path, &fetcher, &progress, offline).map_err(fault)?;
+        print(format_args!("{name}: {}", path.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let library = store
+        .ensure_onnx_runtime(config.store.onnxruntime.as_deref(), &fetcher, &progress, offline)
+        .map_err(fault)?;
+    print(format_args!("onnxruntime: {}", library.display()))?;
+    if name != ONNX_RUNTIME {
+        let model = store.ensure_model(name, &fetcher, &progress, offline).map_err(fault)?;
+        print(format_args!("{name}: {}", model.path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// A model's name from its file's: lower case, with `-` for what a name cannot have.
-fn default_name(file: &std::path::Path) -> String {
+fn default_name(file: &Path) -> String {
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     stem.chars().map(plain).collect::<String>().trim_matches(['-', '.']).to_owned()
@@ -124,24 +149,48 @@ fn list(common: &Common) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(common: &Common, model: &str) -> Outcome {
+fn measure(common: &Common, model: &str, format: Format) -> Outcome {
     let overrides = Overrides { model: Some(model.to_owned()), ..Overrides::default() };
     let config = common.load(overrides)?;
     let settings = config.local().ok_or_else(|| CliError::Fault(String::from("local.enabled is false")))?;
     let started = std::time::Instant::now();
     let runtime = local::load(&config, settings).map_err(CliError::Fault)?;
-    let loaded = started.elapsed();
+    let loaded = started.elapsed().as_secs_f64();
     let _stop = local::StopOnDrop(runtime.clone());
     let report = bench(&runtime).map_err(|error| CliError::fault(&error))?;
-    print(format_args!("model                {}", runtime.info().name))?;
-    print(format_args!("load                 {:.1} s", loaded.as_secs_f64()))?;
+    let name = &runtime.info().name;
+    match format {
+        Format::Text => print_report(name, loaded, &report)?,
+        Format::Json => print(format_args!("{:#}", report_as_json(name, loaded, &report)))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_report(name: &str, loaded: f64, report: &BenchReport) -> Result<(), CliError> {
+    print(format_args!("model                {name}"))?;
+    print(format_args!("load                 {loaded:.1} s"))?;
     print(format_args!("prefill              {:.1} tok/s", report.prefill_tokens_per_second))?;
     print(format_args!("decode               {:.1} tok/s", report.decode_tokens_per_second))?;
-    print(format_args!("time to first token  {:.0} ms", report.first_token_seconds * 1e3))?;
+    print(format_args!("time to first token  {:.0} ms", report.time_to_first_token.as_secs_f64() * 1e3))?;
     if let Some(bytes) = report.peak_memory_bytes {
         print(format_args!("peak memory          {}", gigabytes(bytes)))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn report_as_json(name: &str, loaded: f64, report: &BenchReport) -> serde_json::Value {
+    serde_json::json!({
+        "model": name,
+        "sluicegate": env!("CARGO_PKG_VERSION"),
+        "onnxruntime": ONNX_RUNTIME_VERSION,
+        "load_seconds": loaded,
+        "prompt_tokens": report.prompt_tokens,
+        "output_tokens": report.output_tokens,
+        "prefill_tokens_per_second": report.prefill_tokens_per_second,
+        "decode_tokens_per_second": report.decode_tokens_per_second,
+        "time_to_first_token_seconds": report.time_to_first_token.as_secs_f64(),
+        "peak_memory_bytes": report.peak_memory_bytes,
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
