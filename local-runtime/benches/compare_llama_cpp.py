@@ -23,7 +23,7 @@ Run:
 
 What is measured: prefill is prompt tokens over the time until the first answer token is chosen; decode is the
 tokens after the first over the time they take, greedy, with the end of turn ignored, after a prompt of 64 tokens.
-llama.cpp runs with its defaults apart from threads and context. Sluicegate's figures come from
+llama.cpp runs with its defaults apart from threads and context, Sluicegate without guessing tokens ahead. Sluicegate's figures come from
 `sluicegate models bench --format json`; a length that it does not measure is shown as `-`. The prompts are different
 texts of equal length, which makes no difference to a dense model. Nothing else should run meanwhile: look at
 the load column. Exit code 1 means that something could not be run or that the weights are not the same.
@@ -159,7 +159,7 @@ def prefill_of(report, length):
             return entry.get("tokens_per_second") or entry.get("prefill_tokens_per_second")
     if report.get("prompt_tokens") == length:
         return report.get("prefill_tokens_per_second")
-    first = report.get("time_to_first_token_seconds")
+    first = report.get("first_token_seconds")
     if first and length == report.get("short_prompt_tokens", SHORT_PROMPT_TOKENS):
         return length / first
     return None

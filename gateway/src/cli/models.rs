@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use comfy_table::Table;
-use local_runtime::{BenchReport, DEFAULT_MODEL, ONNX_RUNTIME_VERSION, bench, catalogue, find};
+use local_runtime::{BenchReport, DEFAULT_MODEL, ONNX_RUNTIME_VERSION, Operators, bench, catalogue, find};
+use serde::Serialize;
 
 use super::{CliError, Common, Outcome, print, say};
 use crate::config::Overrides;
@@ -43,6 +44,9 @@ pub(super) enum Command {
         /// Name to install it under [default: the file's name].
         #[arg(long)]
         name: Option<String>,
+        /// Use only operators of ONNX Runtime itself: slower on a processor, but other runtimes and accelerators can load it.
+        #[arg(long)]
+        portable: bool,
     },
     /// Measure a model on this machine.
     Bench {
@@ -68,14 +72,15 @@ pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::List { common } => list(common),
         Command::Pull { common, name, gguf } => pull(common, name, gguf.as_deref()),
-        Command::Convert { common, file, name } => {
+        Command::Convert { common, file, name, portable } => {
             let config = common.load(Overrides::default())?;
             let name = match name {
                 Some(name) => name.clone(),
                 None => default_name(file),
             };
-            let model =
-                local::store(&config).convert(file, &name, &ProgressBars::default()).map_err(fault)?;
+            let operators = if *portable { Operators::Portable } else { Operators::Fastest };
+            let store = local::store(&config);
+            let model = store.convert(file, &name, operators, &ProgressBars::default()).map_err(fault)?;
             print(format_args!("{name}: {}", model.path.display()))?;
             say(&format!("use it with: sluicegate serve --model {name}"));
             Ok(ExitCode::SUCCESS)
@@ -161,36 +166,59 @@ fn measure(common: &Common, model: &str, format: Format) -> Outcome {
     let name = &runtime.info().name;
     match format {
         Format::Text => print_report(name, loaded, &report)?,
-        Format::Json => print(format_args!("{:#}", report_as_json(name, loaded, &report)))?,
+        Format::Json => {
+            let measured = Measured {
+                model: name,
+                sluicegate: env!("CARGO_PKG_VERSION"),
+                onnxruntime: ONNX_RUNTIME_VERSION,
+                load_seconds: loaded,
+                report: &report,
+            };
+            print(serde_json::to_string_pretty(&measured).map_err(|error| CliError::fault(&error))?)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_report(name: &str, loaded: f64, report: &BenchReport) -> Result<(), CliError> {
-    print(format_args!("model                {name}"))?;
-    print(format_args!("load                 {loaded:.1} s"))?;
-    print(format_args!("prefill              {:.1} tok/s", report.prefill_tokens_per_second))?;
-    print(format_args!("decode               {:.1} tok/s", report.decode_tokens_per_second))?;
-    print(format_args!("time to first token  {:.0} ms", report.time_to_first_token.as_secs_f64() * 1e3))?;
+    let line = |name: &str, value: String| print(format_args!("{name:<28}{value}"));
+    let speed = |rate: f64| format!("{rate:.1} tok/s");
+    let wait = |seconds: f64, tokens: usize| format!("{:.0} ms ({tokens} tokens)", seconds * 1e3);
+    line("model", name.to_owned())?;
+    line("threads", report.threads.to_string())?;
+    line("load", format!("{loaded:.1} s"))?;
+    line(
+        "prefill",
+        format!("{} ({} tokens)", speed(report.prefill_tokens_per_second), report.prompt_tokens),
+    )?;
+    line("first token", wait(report.first_token_seconds, 64.min(report.prompt_tokens)))?;
+    line("first token, known prefix", wait(report.first_token_again_seconds, report.prompt_tokens))?;
+    line("decode", format!("{} ({} tokens)", speed(report.decode_tokens_per_second), report.output_tokens))?;
+    line("decode, copying", speed(report.copying_tokens_per_second))?;
+    for together in &report.aggregate {
+        let name = format!("decode, {} at once", together.batch);
+        line(&name, format!("{} together", speed(together.tokens_per_second)))?;
+    }
+    if let (Some(bytes), Some(share)) = (report.weight_bytes, report.bandwidth_share()) {
+        line("weights read", format!("{} a token", gigabytes(bytes)))?;
+        let bandwidth = report.bandwidth_bytes_per_second / 1e9;
+        line("memory", format!("{bandwidth:.1} GB/s, {:.0} % used by decoding", share * 100.0))?;
+    }
     if let Some(bytes) = report.peak_memory_bytes {
-        print(format_args!("peak memory          {}", gigabytes(bytes)))?;
+        line("peak memory", gigabytes(bytes))?;
     }
     Ok(())
 }
 
-fn report_as_json(name: &str, loaded: f64, report: &BenchReport) -> serde_json::Value {
-    serde_json::json!({
-        "model": name,
-        "sluicegate": env!("CARGO_PKG_VERSION"),
-        "onnxruntime": ONNX_RUNTIME_VERSION,
-        "load_seconds": loaded,
-        "prompt_tokens": report.prompt_tokens,
-        "output_tokens": report.output_tokens,
-        "prefill_tokens_per_second": report.prefill_tokens_per_second,
-        "decode_tokens_per_second": report.decode_tokens_per_second,
-        "time_to_first_token_seconds": report.time_to_first_token.as_secs_f64(),
-        "peak_memory_bytes": report.peak_memory_bytes,
-    })
+/// The report as one object, with what it is of.
+#[derive(Serialize)]
+struct Measured<'a> {
+    model: &'a str,
+    sluicegate: &'static str,
+    onnxruntime: &'static str,
+    load_seconds: f64,
+    #[serde(flatten)]
+    report: &'a BenchReport,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]

@@ -101,6 +101,7 @@ pub(super) struct Options {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
     Table,
+    Markdown,
     Json,
 }
 
@@ -141,6 +142,7 @@ fn model(options: &Options) -> Outcome {
     let report = Report::new(conditions, &answered, questions.faults, questions.faults_beyond);
     match options.format {
         Format::Table => print(report.as_table())?,
+        Format::Markdown => print(report.as_markdown())?,
         Format::Json => {
             print(serde_json::to_string_pretty(&report).map_err(|error| CliError::fault(&error))?)?;
         }
@@ -200,7 +202,6 @@ fn conditions(
     let settings = config.local.as_ref();
     let installed = settings.and_then(|settings| local::store(config).locate(&settings.model));
     let manifest = installed.and_then(|ModelDir { manifest, .. }| manifest);
-    let threads = settings.and_then(|settings| settings.threads);
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     Ok(Conditions {
         model: runtime.info().name.clone(),
@@ -208,7 +209,7 @@ fn conditions(
         source_sha256: manifest.map(|manifest| manifest.source_sha256),
         sluicegate: env!("CARGO_PKG_VERSION"),
         onnxruntime: ONNX_RUNTIME_VERSION,
-        threads: threads.map_or_else(|| String::from("chosen by the runtime"), |threads| threads.to_string()),
+        threads: runtime.threads(),
         decoding: "greedy, one question at a time",
         max_tokens: options.max_tokens,
         data: options.data.display().to_string(),

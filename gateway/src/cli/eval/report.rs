@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, TableStyle, presets};
 use serde::Serialize;
 
 use super::item::Fault;
@@ -54,7 +54,7 @@ pub(super) struct Conditions {
     pub(super) source_sha256: Option<String>,
     pub(super) sluicegate: &'static str,
     pub(super) onnxruntime: &'static str,
-    pub(super) threads: String,
+    pub(super) threads: usize,
     pub(super) decoding: &'static str,
     pub(super) max_tokens: u32,
     pub(super) data: String,
@@ -126,8 +126,19 @@ impl Report {
 
     /// For people.
     pub(super) fn as_table(&self) -> String {
+        let conditions = self.conditions().map(|(name, value)| format!("{name:<10}{value}"));
+        format!("{}\n\n{}", self.table(presets::NOTHING), conditions.join("\n"))
+    }
+
+    /// For documents.
+    pub(super) fn as_markdown(&self) -> String {
+        let conditions = self.conditions().map(|(name, value)| format!("- {name}: {value}"));
+        format!("{}\n\n{}", self.table(presets::ASCII_MARKDOWN), conditions.join("\n"))
+    }
+
+    fn table(&self, style: TableStyle) -> String {
         let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING);
+        table.load_style(style);
         table.set_header([
             "",
             "questions",
@@ -153,10 +164,10 @@ impl Report {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        format!("{}\n\n{}", table.trim_fmt(), self.conditions_as_text())
+        table.trim_fmt()
     }
 
-    fn conditions_as_text(&self) -> String {
+    fn conditions(&self) -> [(&'static str, String); 10] {
         let on = &self.conditions;
         let speed = |speed: Option<f64>| speed.map_or_else(|| String::from("-"), |n| format!("{n:.1}"));
         [
@@ -180,8 +191,6 @@ impl Report {
             ),
             ("finished", on.finished.clone()),
         ]
-        .map(|(name, value)| format!("{name:<10}{value}"))
-        .join("\n")
     }
 }
 
