@@ -9,7 +9,8 @@ memory bandwidth, which bounds decoding: each token reads about all weights once
 
 Preparation, once:
 
-    python3 -m venv venv && venv/bin/pip install llama-cpp-python numpy    # compiles llama.cpp: 5 to 20 minutes
+    python3 -m venv venv
+    venv/bin/pip install --no-cache-dir llama-cpp-python numpy     # compiles llama.cpp for this processor: 5 to 20 minutes
     cargo build --release
     target/release/sluicegate models pull qwen2.5-coder-1.5b-instruct                     # converts and installs it
     target/release/sluicegate models pull qwen2.5-coder-1.5b-instruct --gguf qwen.gguf    # the file it is made from
@@ -33,6 +34,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -133,6 +135,8 @@ def run_json(command):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise Fault(f"{command[0]}: {error}") from error
+    if done.returncode == -signal.SIGILL:
+        raise Fault(f"{command[0]}: was compiled for another processor (illegal instruction); see the preparation")
     if done.returncode != 0:
         raise Fault(f"{' '.join(map(str, command))} failed:\n{done.stderr.strip()[-2000:]}")
     try:

@@ -82,6 +82,10 @@ impl Exam<'_> {
             }
             task => (self.score(task, text), f64::from(raw.finish.mean_logprob).exp()),
         };
+        let mentioned = match &item.task {
+            Task::Exact { accepted } => Some(score::mentions(accepted, text)),
+            _ => correct,
+        };
         let is_choice = matches!(item.task, Task::Choice { .. });
         let cut_short = !is_choice && raw.finish.reason == FinishReason::Length;
         let decode = raw.finish.total.saturating_sub(raw.finish.time_to_first_token);
@@ -91,6 +95,7 @@ impl Exam<'_> {
             category: item.category.clone(),
             language: item.language.clone(),
             correct,
+            mentioned,
             confidence: if raw.finish.output_tokens == 0 { 0.0 } else { confidence },
             refused: !is_choice && score::is_refusal(text),
             empty: text.is_empty(),

@@ -38,7 +38,8 @@ const CONTRACT: &str = r#"DATA: one JSON object a line.
 
   kind        fields of its own, and when an answer is right
   exact       answer: text or list of texts. Equal to one of them without case, punctuation,
-              English articles and surplus space (as SQuAD's exact match).
+              English articles and surplus space (as SQuAD's exact match). The column
+              "mentioned" also takes those that stand somewhere in a longer answer.
   number      answer: number; tolerance: number, default 0. The last number of the answer is it;
               commas part thousands, the decimal sign is a point, exponents are not read.
   choice      choices: 2 to 10 texts; answer: letter. The choices are shown with their letters;

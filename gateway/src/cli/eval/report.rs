@@ -24,6 +24,8 @@ pub(super) struct Answered {
     pub(super) language: String,
     /// `None` where it could not be scored: code that was not to be run.
     pub(super) correct: Option<bool>,
+    /// Whether a right answer stands in it, of kind `exact`; the same as `correct` for other kinds.
+    pub(super) mentioned: Option<bool>,
     /// Exponential of the mean log-probability of the answer's tokens; for a choice, the letter's probability.
     pub(super) confidence: f64,
     pub(super) refused: bool,
@@ -88,6 +90,7 @@ pub(super) struct Group {
     accuracy: Option<f64>,
     accuracy_low: Option<f64>,
     accuracy_high: Option<f64>,
+    mentioned: Option<f64>,
     refused: f64,
     empty: f64,
     looped: f64,
@@ -146,6 +149,7 @@ impl Report {
             "right",
             "accuracy",
             "95 % interval",
+            "mentioned",
             "refused",
             "empty",
             "loop",
@@ -220,6 +224,9 @@ impl Group {
             accuracy: (!scored.is_empty()).then(|| correct as f64 / scored.len() as f64),
             accuracy_low: interval.map(|(low, _)| low),
             accuracy_high: interval.map(|(_, high)| high),
+            mentioned: (!scored.is_empty()).then(|| {
+                members.iter().filter(|one| one.mentioned == Some(true)).count() as f64 / scored.len() as f64
+            }),
             refused: share(|one| one.refused),
             empty: share(|one| one.empty),
             looped: share(|one| one.looped),
@@ -242,6 +249,7 @@ impl Group {
                 (Some(low), Some(high)) => format!("{:.0} to {:.0} %", 100.0 * low, 100.0 * high),
                 _ => dash(),
             },
+            self.mentioned.map_or_else(dash, percent),
             percent(self.refused),
             percent(self.empty),
             percent(self.looped),
@@ -344,6 +352,7 @@ mod tests {
             category: String::from("c"),
             language: String::from("en"),
             correct,
+            mentioned: correct,
             confidence: 0.5,
             refused: false,
             empty: correct.is_none(),

@@ -48,6 +48,13 @@ pub(super) fn exact(accepted: &[String], answer: &str) -> bool {
     !answer.is_empty() && accepted.iter().any(|one| normalise(one) == answer)
 }
 
+/// Whether one of them stands somewhere in the answer, as whole words: an upper bound for answers that are right but
+/// wordier than was asked for. An answer that names several possibilities passes too.
+pub(super) fn mentions(accepted: &[String], answer: &str) -> bool {
+    let answer = normalise(answer);
+    accepted.iter().map(|one| normalise(one)).any(|one| !one.is_empty() && has(&answer, &one))
+}
+
 /// The numbers of a text in order: a sign where no word or number stands before it, commas that part thousands,
 /// a point before decimals, and no exponents.
 pub(super) fn numbers(text: &str) -> Vec<f64> {
@@ -179,6 +186,9 @@ mod tests {
         for answer in ["", "...", "the", "river Nile", "nil", "Sao Paulo"] {
             assert!(!exact(&accepted, answer), "{answer}");
         }
+        assert!(mentions(&accepted, "It is the river Nile, I think."));
+        assert!(!mentions(&accepted, "Nilesh"));
+        assert!(!mentions(&[String::from("...")], "anything"));
     }
 
     #[test]
