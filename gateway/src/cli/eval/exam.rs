@@ -113,7 +113,7 @@ impl Exam<'_> {
     }
 
     fn generate(&self, item: &Item) -> local_runtime::Result<Raw> {
-        let input = self.runtime.render(&item.messages)?;
+        let input = self.runtime.render(&item.prompt)?;
         let mut request = GenerateRequest::new(input, item.max_tokens.unwrap_or(self.max_tokens));
         request.sampling = Sampling::greedy();
         if matches!(item.task, Task::Choice { .. }) {

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::io::BufRead;
 
-use local_runtime::{ChatMessage, Role};
+use local_runtime::{ChatMessage, ChatPrompt, Role};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub(super) struct Item {
     pub(super) id: String,
     pub(super) category: String,
     pub(super) language: String,
-    pub(super) messages: Vec<ChatMessage>,
+    pub(super) prompt: ChatPrompt,
     pub(super) max_tokens: Option<u32>,
     pub(super) task: Task,
 }
@@ -206,26 +206,27 @@ fn parse(line: usize, bytes: &[u8]) -> Result<Item, String> {
     if raw.max_tokens == Some(0) {
         return Err(String::from("max_tokens: must be at least 1"));
     }
-    let mut messages = messages(raw.prompt.take(), raw.messages.take())?;
+    let mut turns = turns(raw.prompt.take(), raw.messages.take())?;
     let task = task(&mut raw)?;
-    if let (Task::Choice { .. }, Some(choices), Some(last)) = (&task, &raw.choices, messages.last_mut()) {
-        last.content.push_str(&options(choices));
+    if let (Task::Choice { .. }, Some(choices), Some((_, last))) = (&task, &raw.choices, turns.last_mut()) {
+        last.push_str(&options(choices));
     }
+    let messages = turns.into_iter().map(|(role, content)| ChatMessage::new(role, content)).collect();
     let named = |name: Option<String>, default: &str| name.unwrap_or_else(|| default.to_owned());
     Ok(Item {
         line,
         id: raw.id,
         category: named(raw.category, "(none)"),
         language: named(raw.language, "(none)"),
-        messages,
+        prompt: ChatPrompt::new(messages),
         max_tokens: raw.max_tokens,
         task,
     })
 }
 
-fn messages(prompt: Option<String>, messages: Option<Vec<RawMessage>>) -> Result<Vec<ChatMessage>, String> {
-    let messages = match (prompt, messages) {
-        (Some(prompt), None) => vec![ChatMessage::new(Role::User, prompt)],
+fn turns(prompt: Option<String>, messages: Option<Vec<RawMessage>>) -> Result<Vec<(Role, String)>, String> {
+    let turns: Vec<_> = match (prompt, messages) {
+        (Some(prompt), None) => vec![(Role::User, prompt)],
         (None, Some(messages)) => messages
             .into_iter()
             .enumerate()
@@ -236,13 +237,13 @@ fn messages(prompt: Option<String>, messages: Option<Vec<RawMessage>>) -> Result
                     .ok_or_else(|| {
                         format!("messages[{index}].role: must be `system`, `user` or `assistant`")
                     })?;
-                Ok(ChatMessage::new(role, message.content))
+                Ok((role, message.content))
             })
             .collect::<Result<_, String>>()?,
         _ => return Err(String::from("a line has either `prompt` or `messages`")),
     };
-    match messages.last() {
-        Some(last) if last.role == Role::User && !last.content.trim().is_empty() => Ok(messages),
+    match turns.last() {
+        Some((Role::User, content)) if !content.trim().is_empty() => Ok(turns),
         _ => Err(String::from("the last message must be the user's and say something")),
     }
 }
@@ -378,7 +379,8 @@ mod tests {
         let item =
             one(r#"{"id":"a","kind":"choice","prompt":"Which?","choices":["x","y"],"answer":"B"}"#).unwrap();
         assert!(matches!(item.task, Task::Choice { choices: 2, answer: 1 }));
-        assert!(item.messages[0].content.contains("A) x\nB) y\n"));
+        let shown = item.prompt.messages[0].content.as_deref();
+        assert!(shown.is_some_and(|text| text.contains("A) x\nB) y\n")), "{shown:?}");
     }
 
     #[test]
