@@ -11,7 +11,7 @@ fn sluicegate(arguments: &[&str]) -> Output {
 fn help_names_every_command() {
     let help = String::from_utf8(sluicegate(&["--help"]).stdout).unwrap();
     for command in
-        ["serve", "init", "check", "explain", "classify", "chat", "models", "keys", "report", "demo"]
+        ["serve", "init", "check", "explain", "classify", "chat", "eval", "models", "keys", "report", "demo"]
     {
         assert!(help.contains(&format!("  {command} ")), "{command}");
     }
@@ -19,7 +19,14 @@ fn help_names_every_command() {
 
 #[test]
 fn wrong_usage_exits_with_two() {
-    for arguments in [&["nonsense"][..], &["keys"], &["classify"], &["report", "--by", "moon"]] {
+    for arguments in [
+        &["nonsense"][..],
+        &["keys"],
+        &["classify"],
+        &["eval"],
+        &["eval", "model"],
+        &["report", "--by", "moon"],
+    ] {
         assert_eq!(sluicegate(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

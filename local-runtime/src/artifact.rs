@@ -148,6 +148,39 @@ impl Store {
         Ok(installed)
     }
 
+    /// The GGUF file that an entry's model is converted from, verified and put at `out`, for other programs that read
+    /// such files. Installs nothing, and fetches what is installed already, since conversion does not keep it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] if `out` exists, [`Error::Offline`] if the file would have to be fetched and may not, and whatever fetching and verifying can fail with.
+    pub fn fetch_gguf(
+        &self,
+        entry: &CatalogueEntry,
+        out: &Path,
+        fetcher: &dyn Fetcher,
+        progress: &dyn Progress,
+        offline: bool,
+    ) -> Result<()> {
+        if out.exists() {
+            let reason = format!("{} exists already", out.display());
+            return Err(Error::InvalidRequest { reason });
+        }
+        let downloads = self.root.join("downloads").join(entry.name);
+        if offline && !downloads.join(assemble::GGUF).is_file() {
+            let command = format!("sluicegate models pull {} --gguf {}", entry.name, out.display());
+            return Err(Error::Offline { path: out.to_path_buf(), command });
+        }
+        let _lock = self.lock(entry.name)?;
+        let gguf = assemble::ensure_gguf(entry, &downloads, fetcher, progress)?;
+        // A rename does not cross file systems, a copy does; what is half written never has the final name.
+        if std::fs::rename(&gguf, out).is_err() {
+            let part = out.with_added_extension("part");
+            std::fs::copy(&gguf, &part).map_err(Error::io("write", &part))?;
+            std::fs::rename(&part, out).map_err(Error::io("rename", part))?;
+        }
+        remove_if_present(&downloads)
+    }
+
     /// Converts a GGUF file and installs it under a name, replacing what was there.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod chat;
 mod check;
 mod classify;
 mod demo;
+mod eval;
 mod explain;
 mod keys;
 mod models;
@@ -60,6 +61,9 @@ enum Command {
     Classify(classify::Options),
     /// Ask the local model.
     Chat(chat::Options),
+    /// How good it is, on questions whose answers can be checked.
+    #[command(subcommand)]
+    Eval(eval::Command),
     /// Local models.
     #[command(subcommand)]
     Models(models::Command),
@@ -106,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Classify(options) => classify::run(&options),
         Command::Chat(options) => chat::run(&options),
+        Command::Eval(command) => eval::run(&command),
         Command::Models(command) => models::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Report(options) => report::run(&options),

