@@ -20,7 +20,7 @@ use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::convert::ROWS_INPUT;
 use crate::error::{Error, Result};
-use crate::onnx::{GenaiConfig, session_builder};
+use crate::onnx::{NetworkConfig, session_builder};
 use crate::operators;
 use crate::operators::pages::{PAGE_TOKENS, PageId, PagePool, Shape, Span};
 use prefix::Prefixes;
@@ -56,11 +56,12 @@ impl PagedBackend {
         session.inputs().iter().any(|input| input.name() == ROWS_INPUT)
     }
 
-    pub(crate) fn load(library: &Path, config: &RuntimeConfig, genai: &GenaiConfig) -> Result<Self> {
-        let path = config.model_dir.join(&genai.filename);
+    pub(crate) fn load(library: &Path, config: &RuntimeConfig, network: &NetworkConfig) -> Result<Self> {
+        let path = network.file.clone();
         let corrupt = |reason: String| Error::CorruptModel { path: path.clone(), reason };
-        let shape = Shape { heads: genai.kv_heads, size: genai.head_size };
-        let pool = Arc::new(PagePool::new(shape, genai.layers()));
+        let [layers, heads, size] =
+            network.cache_shape().ok_or_else(|| corrupt("its description lacks sizes".to_owned()))?;
+        let pool = Arc::new(PagePool::new(Shape { heads, size }, layers));
         let action = "set up a session";
         // The library has to be loaded before the operators are made.
         let builder = session_builder(library, config)?;
@@ -77,8 +78,8 @@ impl PagedBackend {
         Ok(Self {
             session,
             pool,
-            vocabulary: genai.vocabulary,
-            context_tokens: genai.context_tokens,
+            vocabulary: network.vocabulary,
+            context_tokens: network.context_tokens,
             trained_tokens: usize::MAX,
             sequences: HashMap::new(),
             prefixes: Prefixes::default(),

@@ -5,6 +5,7 @@
 
 mod default_model;
 mod hostile;
+mod layouts;
 mod smollm2;
 mod store;
 
