@@ -80,7 +80,7 @@ impl PagedBackend {
             pool,
             vocabulary: network.vocabulary,
             context_tokens: network.context_tokens,
-            trained_tokens: usize::MAX,
+            trained_tokens: network.long_rope_from.unwrap_or(usize::MAX),
             sequences: HashMap::new(),
             prefixes: Prefixes::default(),
             pages_max,
@@ -127,19 +127,20 @@ impl Backend for PagedBackend {
         if self.reserved + needed > self.pages_max {
             return Ok(Opened::NoRoom);
         }
-        let pages = match &opening.scope {
+        let long = opening.capacity > self.trained_tokens;
+        // Keys that were rotated by the other frequencies would be wrong.
+        let scope = opening.scope.clone().map(|scope| match long {
+            true => Arc::from(format!("{scope}\0long")),
+            false => scope,
+        });
+        let pages = match &scope {
             // The last token is always computed, for its logits.
             Some(scope) => self.prefixes.find(scope, &opening.prompt[..opening.prompt.len() - 1], &self.pool),
             None => Vec::new(),
         };
         let reused = pages.len() * PAGE_TOKENS;
-        let sequence = Sequence {
-            tokens: opening.prompt[..reused].to_vec(),
-            pages,
-            reserved: needed,
-            scope: opening.scope.clone(),
-            long: opening.capacity > self.trained_tokens,
-        };
+        let sequence =
+            Sequence { tokens: opening.prompt[..reused].to_vec(), pages, reserved: needed, scope, long };
         self.reserved += needed;
         self.sequences.insert(id, sequence);
         Ok(Opened::Ready { reused })

@@ -45,6 +45,8 @@ struct RawDecoder {
     head_size: usize,
     num_hidden_layers: usize,
     num_key_value_heads: usize,
+    /// Ours alone: where a second set of rotary frequencies begins to be used.
+    original_context_length: Option<usize>,
     #[serde(default)]
     inputs: RawInputs,
     #[serde(default)]
@@ -76,7 +78,8 @@ pub(super) fn load(directory: &Path) -> Result<NetworkConfig> {
         let reason = format!("the network's file name is `{}`", decoder.filename);
         return Err(Error::CorruptModel { path, reason });
     }
-    let context_tokens = match LONG_ROPE.0.contains(&model.r#type.as_str()) {
+    let switches = decoder.original_context_length.is_none() && LONG_ROPE.0.contains(&model.r#type.as_str());
+    let context_tokens = match switches {
         true => model.context_length.min(LONG_ROPE.1),
         false => model.context_length,
     };
@@ -90,7 +93,7 @@ pub(super) fn load(directory: &Path) -> Result<NetworkConfig> {
         kv_heads: Some(decoder.num_key_value_heads),
         head_size: Some(decoder.head_size),
         share_buffer: search.past_present_share_buffer,
-        long_rope_from: None,
+        long_rope_from: decoder.original_context_length,
         names: names(decoder.inputs, decoder.outputs),
     })
 }

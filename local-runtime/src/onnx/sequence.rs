@@ -205,8 +205,9 @@ fn copy_last(
 ) -> Result<()> {
     let action = "read the logits";
     let value = value.ok_or_else(|| missing(&interface.logits))?;
-    let last =
-        |length: usize| length.checked_sub(count * interface.vocabulary).ok_or_else(|| missing(&interface.logits));
+    let last = |length: usize| {
+        length.checked_sub(count * interface.vocabulary).ok_or_else(|| missing(&interface.logits))
+    };
     match interface.logits_element {
         TensorElementType::Float16 => {
             let (_, values) = value.try_extract_tensor::<f16>().map_err(Error::onnx(action))?;

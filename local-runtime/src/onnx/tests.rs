@@ -6,6 +6,7 @@
 //! with a spread of about 2, divergences 0.0006 to 0.0032. SmolLM2: divergence 0.0038, top-1 0.982 over 165 positions.
 //! Qwen2.5-Coder 1.5B: 0.0017, 0.994 over 163.
 
+mod converted;
 mod families;
 mod refusals;
 

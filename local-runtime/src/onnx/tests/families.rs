@@ -162,7 +162,7 @@ fn sequences_do_not_disturb_each_other() {
             assert!(difference(&alone[turn], own) < 1e-6, "{name}, turn {turn}");
         }
         let (held, _) = backend.cache_bytes();
-        sequences.map(|id| backend.close(id, false));
+        sequences.into_iter().for_each(|id| backend.close(id, false));
         assert!(held > 0 && backend.cache_bytes().0 == 0);
     }
 }
