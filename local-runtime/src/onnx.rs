@@ -9,11 +9,6 @@
 //! library       the ONNX Runtime library
 //! ```
 //!
-//! | Layout | Families whose tiny networks are compared with transformers in the tests |
-//! | --- | --- |
-//! | Hugging Face | Llama 3, SmolLM2 (in 16 bits), Qwen 2, Qwen 3, Phi-3 (plain, long-rope), Phi-4-mini, Gemma 3, Mistral, Granite, SmolLM3, Falcon |
-//! | onnxruntime-genai | Llama 3, SmolLM2, Qwen 2, Qwen 3, Phi-3, Mistral, Granite |
-//!
 //! Position ids start at 0 for every family. Some exports were made to be run from 1 (transformers.js does so for Gemma 3); since rotary
 //! positions act only by their differences, the results are the same.
 //!

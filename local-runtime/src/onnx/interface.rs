@@ -14,6 +14,9 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 
 use super::config::NetworkConfig;
 
+/// The most heads, and the largest head, that are taken for sound.
+const SIZE_MAX: usize = 4096;
+
 /// Why a network cannot be used.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -234,11 +237,13 @@ fn cache_tensor(
         return Err(Fault::Unsupported(reason));
     }
     let size = |fixed: i64, stated: Option<usize>, what: &str| match usize::try_from(fixed) {
-        Ok(0) => Err(Fault::Corrupt(format!("its input `{past}` has no {what}"))),
-        Ok(fixed) => Ok(fixed),
+        Ok(fixed @ 1..=SIZE_MAX) => Ok(fixed),
+        Ok(fixed) => {
+            Err(Fault::Corrupt(format!("its input `{past}` has {fixed} as its {what}, not 1 to {SIZE_MAX}")))
+        }
         Err(_) => stated.ok_or_else(|| Fault::Corrupt(format!("nothing states the {what} of `{past}`"))),
     };
-    let heads = size(heads, config.kv_heads, "heads")?;
+    let heads = size(heads, config.kv_heads, "number of heads")?;
     let head_size = size(head_size, config.head_size, "head size")?;
     Ok(CacheTensor { past, present, element, heads, head_size })
 }

@@ -151,10 +151,10 @@ fn damaged_model_directories_are_refused() {
     // Another network's configuration.
     let config = path.join("genai_config.json");
     let good = std::fs::read_to_string(&config).expect("readable");
-    std::fs::write(&config, good.replace("\"num_hidden_layers\":2", "\"num_hidden_layers\":3"))
+    std::fs::write(&config, good.replace("\"num_hidden_layers\":2", "\"num_hidden_layers\":1"))
         .expect("written");
-    let error = load().map(|_| ()).expect_err("a layer is missing");
-    assert!(error.to_string().contains("past_key_values.2.key"), "{error}");
+    let error = load().map(|_| ()).expect_err("the network has a layer more");
+    assert!(matches!(error, Error::CorruptModel { .. }), "{error:?}");
     std::fs::write(&config, good.replace("\"filename\":\"model.onnx\"", "\"filename\":\"../model.onnx\""))
         .expect("written");
     load().map(|_| ()).expect_err("it names a file outside the directory");

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{backend, fixture, load_onnx, run_pieces};
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
+use crate::onnx::NetworkConfig;
 
 const TOLERANCE: f32 = 1e-4;
 const TOLERANCE_HALF: f32 = 0.05;
@@ -96,6 +97,19 @@ fn the_genai_layout_matches_transformers() {
     for name in ["llama3", "smollm2", "qwen2", "qwen3", "phi3", "mistral", "granite"] {
         check(name, &family(name).join("genai"), TOLERANCE);
     }
+}
+
+#[test]
+fn long_rope_bounds_the_context() {
+    let config = NetworkConfig::load(&family("phi3-long").join("hf")).expect("loads");
+    assert_eq!((config.long_rope_from, config.context_tokens), (Some(16), 64));
+    let limited = |has_positions| {
+        let mut config = config.clone();
+        config.limit_long_rope(has_positions);
+        config.context_tokens
+    };
+    assert_eq!(limited(true), 48, "positions begin at 16 and end at 64");
+    assert_eq!(limited(false), 16, "nothing tells the network which frequencies to use");
 }
 
 /// A directory of onnxruntime-genai's layout around a network that a torch export made, as for families that its builder cannot

@@ -175,6 +175,13 @@ fn descriptions_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn encoder_decoders_are_refused_by_their_description() {
+    let copy = hf("phi3");
+    copy.rename("config.json", "\"initializer_range\": 0.02", "\"is_encoder_decoder\":true");
+    copy.unsupported("an encoder with a decoder");
+}
+
+#[test]
 fn a_genai_description_must_fit_its_network() {
     let copy = Copy::of(&family("smollm2").join("genai"));
     copy.rename("genai_config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
