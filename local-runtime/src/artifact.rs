@@ -31,6 +31,7 @@ pub use manifest::{FORMAT_VERSION, Manifest, ModelDir};
 
 use crate::convert::{self, Operators};
 use crate::error::{Error, Result};
+use crate::onnx::NetworkConfig;
 pub(crate) use assemble::sha256_of;
 
 /// Overrides the cache directory.
@@ -112,10 +113,7 @@ impl Store {
         if let Some(found) = self.locate(name) {
             return Ok(found);
         }
-        let Some(entry) = find(name) else {
-            let known = catalogue().iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
-            return Err(Error::UnknownModel { name: name.to_owned(), known });
-        };
+        let entry = find(name).ok_or_else(|| not_found(name))?;
         self.ensure_entry(entry, fetcher, progress, offline)
     }
 
@@ -289,6 +287,21 @@ impl Store {
         }
         Ok(file)
     }
+}
+
+/// Why nothing was found: a directory that is there lacks something, or else the name is unknown.
+fn not_found(name: &str) -> Error {
+    let path = Path::new(name);
+    if path.is_dir() {
+        let reason = match NetworkConfig::load(path) {
+            Err(error) => return error,
+            Ok(_) if path.join(manifest::MANIFEST).is_file() => "another version of the gateway made it",
+            Ok(_) => "it has no tokenizer.json",
+        };
+        return Error::CorruptModel { path: path.to_path_buf(), reason: reason.to_owned() };
+    }
+    let known = catalogue().iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+    Error::UnknownModel { name: name.to_owned(), known }
 }
 
 fn is_name(name: &str) -> bool {

@@ -25,7 +25,8 @@ pub const DEFAULT_PREFILL_CHUNK_TOKENS: u32 = 512;
 /// Settings of one loaded model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeConfig {
-    /// Directory with `model.onnx`, `genai_config.json` and `tokenizer.json`. No default.
+    /// Directory in the layout of onnxruntime-genai (`genai_config.json`) or Hugging Face (`config.json`, `onnx/`), with
+    /// `tokenizer.json`. No default.
     pub model_dir: PathBuf,
     /// Threads that compute one step, 1 to 256. Default: the processor's cores, at most 16. More than the
     /// physical cores makes decoding slower.

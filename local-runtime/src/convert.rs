@@ -6,12 +6,14 @@
 //! onnxruntime-genai, so either runtime can load it, plus our own manifest. Families, block types,
 //! and splitting rules that are not known are refused by name.
 
+mod architecture;
 mod blocks;
 mod gguf;
 mod graph;
 mod network;
 mod onnx_proto;
 mod paged;
+mod rotary;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -24,9 +26,10 @@ use serde_json::{Value as Json, json};
 
 use crate::artifact::{FORMAT_VERSION, Manifest, Progress, sha256_of};
 use crate::error::{Error, Result};
+use architecture::{Architecture, EMBEDDING, OUTPUT};
 pub(crate) use blocks::{BlockType, GROUP, Group, scale_and_minimum};
 use gguf::Gguf;
-use network::{Architecture, EMBEDDING, NetworkBuilder};
+use network::NetworkBuilder;
 use paged::PagedBuilder;
 pub(crate) use paged::ROWS_INPUT;
 use vocabulary::Vocabulary;
@@ -79,7 +82,11 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
     let weight_bytes = written?;
     write_json(request.out, "tokenizer.json", &vocabulary.tokenizer_json)?;
     write_json(request.out, "tokenizer_config.json", &tokenizer_config(&vocabulary))?;
-    write_json(request.out, "genai_config.json", &genai_config(&architecture, &vocabulary))?;
+    write_json(
+        request.out,
+        "genai_config.json",
+        &genai_config(&architecture, &vocabulary, request.operators),
+    )?;
     if let Some(template) = &vocabulary.chat_template {
         write(request.out, "chat_template.jinja", template.as_bytes())?;
     }
@@ -90,9 +97,9 @@ pub(crate) fn convert(request: &Request<'_>, progress: &dyn Progress) -> Result<
         name: request.name.to_owned(),
         source_sha256,
         licence: request.licence.or(gguf.text("general.license")).map(str::to_owned),
-        family: architecture.family.name().to_owned(),
+        family: architecture.family.name.to_owned(),
         parameters: gguf.tensors().map(|tensor| (tensor.columns * tensor.rows) as u64).sum(),
-        context_tokens: architecture.context as u32,
+        context_tokens: context(&architecture, request.operators) as u32,
         eos_ids: vocabulary.eos_ids,
         installed_bytes: directory_bytes(request.out)?,
         weight_bytes,
@@ -116,7 +123,8 @@ fn write_network(
     let written = data.finish()?;
     write(request.out, "model.onnx", &model.encode_to_vec())?;
     // A table that is not the output's too is read a row at a time.
-    let table = gguf.tensor(EMBEDDING).filter(|_| gguf.tensor("output.weight").is_some());
+    let tensor = |name: &str| gguf.tensor(&format!("{name}.weight"));
+    let table = tensor(EMBEDDING).filter(|_| tensor(OUTPUT).is_some());
     Ok(written - table.map_or(0, |table| (table.kind.bytes(table.columns) * table.rows) as u64))
 }
 
@@ -130,23 +138,30 @@ fn tokenizer_config(vocabulary: &Vocabulary) -> Json {
     })
 }
 
-fn genai_config(architecture: &Architecture, vocabulary: &Vocabulary) -> Json {
+/// The longest sequence that the network takes.
+fn context(architecture: &Architecture, operators: Operators) -> usize {
+    if operators.own() { architecture.context } else { architecture.portable_context() }
+}
+
+fn genai_config(architecture: &Architecture, vocabulary: &Vocabulary, operators: Operators) -> Json {
+    let context = context(architecture, operators);
     let id = |token: &Option<(u32, String)>| token.as_ref().map(|(id, _)| *id);
     json!({
         "model": {
-            "type": architecture.family.name(),
+            "type": architecture.family.name,
             "bos_token_id": id(&vocabulary.bos),
             "eos_token_id": vocabulary.eos_ids,
             "pad_token_id": vocabulary.pad_id.unwrap_or(vocabulary.eos_ids[0]),
             "vocab_size": architecture.vocabulary,
-            "context_length": architecture.context,
+            "context_length": context,
             "decoder": {
                 "session_options": {"log_id": "sluicegate", "provider_options": []},
                 "filename": "model.onnx",
+                "original_context_length": architecture.long_rope_from(),
                 "head_size": architecture.head_size,
                 "hidden_size": architecture.hidden,
                 "num_attention_heads": architecture.heads,
-                "num_hidden_layers": architecture.layers,
+                "num_hidden_layers": architecture.layers.len(),
                 "num_key_value_heads": architecture.kv_heads,
                 "inputs": {
                     "input_ids": "input_ids",
@@ -161,7 +176,7 @@ fn genai_config(architecture: &Architecture, vocabulary: &Vocabulary) -> Json {
                 },
             },
         },
-        "search": {"max_length": architecture.context, "past_present_share_buffer": true, "do_sample": false},
+        "search": {"max_length": context, "past_present_share_buffer": true, "do_sample": false},
     })
 }
 

@@ -151,8 +151,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// A GGUF file is valid but holds something that cannot be converted.
-    #[error("cannot convert {}: {reason}", path.display())]
+    /// A model file is valid but holds something that cannot be converted or run.
+    #[error("{} is not supported: {reason}", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -161,7 +161,7 @@ pub enum Error {
     },
 
     /// A model directory is incomplete or malformed.
-    #[error("the model in {} cannot be used: {reason}; delete the directory and run `sluicegate models pull` or `convert` again", path.display())]
+    #[error("the model in {} cannot be used: {reason}; get it again, by `sluicegate models pull` or `convert` if it came from there", path.display())]
     CorruptModel {
         /// The model directory or the file in it.
         path: PathBuf,

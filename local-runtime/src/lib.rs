@@ -17,6 +17,23 @@
 //! accelerator  what sessions compute on
 //! ```
 //!
+//! Each family's networks are compared with what transformers computes (tiny ones with random weights, `fixtures/families`):
+//!
+//! | Family | Hugging Face | onnxruntime-genai | GGUF (`general.architecture`) |
+//! | --- | --- | --- | --- |
+//! | Llama 3, SmolLM2, Falcon 3 | yes | yes | `llama` |
+//! | Mistral | yes | yes | `llama` |
+//! | Qwen 2, 2.5 | yes | yes | `qwen2` |
+//! | Qwen 3 | yes | yes | `qwen3` |
+//! | Phi-3, 3.5, Phi-4-mini | yes, long-rope too | yes, to 4096 tokens | `phi3` |
+//! | Gemma 3 (text) | yes | a torch export | `gemma3` |
+//! | Granite 3 | yes | yes | `granite` |
+//! | SmolLM3 | yes | not tried: the builder fails on layers without positions | `smollm3` |
+//! | Falcon | yes | a torch export | `falcon` |
+//!
+//! Mixtures of experts, hybrids with state-space, convolution or linear-attention layers, encoder-decoders and parts of multimodal
+//! models are refused with the input, architecture, or key that shows what they are.
+//!
 //! Invariants: one thread computes, so callers never block each other except in a bounded queue; text from
 //! users never becomes a control token; nothing is loaded from disk that was not verified when it
 //! was fetched or converted. Left out: HTTP, teams, policy, and price. See [`Runtime`] for generating,

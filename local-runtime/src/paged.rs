@@ -20,7 +20,7 @@ use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::convert::ROWS_INPUT;
 use crate::error::{Error, Result};
-use crate::onnx::{GenaiConfig, session_builder};
+use crate::onnx::{NetworkConfig, session_builder};
 use crate::operators;
 use crate::operators::pages::{PAGE_TOKENS, PageId, PagePool, Shape, Span};
 use prefix::Prefixes;
@@ -56,11 +56,12 @@ impl PagedBackend {
         session.inputs().iter().any(|input| input.name() == ROWS_INPUT)
     }
 
-    pub(crate) fn load(library: &Path, config: &RuntimeConfig, genai: &GenaiConfig) -> Result<Self> {
-        let path = config.model_dir.join(&genai.filename);
+    pub(crate) fn load(library: &Path, config: &RuntimeConfig, network: &NetworkConfig) -> Result<Self> {
+        let path = network.file.clone();
         let corrupt = |reason: String| Error::CorruptModel { path: path.clone(), reason };
-        let shape = Shape { heads: genai.kv_heads, size: genai.head_size };
-        let pool = Arc::new(PagePool::new(shape, genai.layers()));
+        let [layers, heads, size] =
+            network.cache_shape().ok_or_else(|| corrupt("its description lacks sizes".to_owned()))?;
+        let pool = Arc::new(PagePool::new(Shape { heads, size }, layers));
         let action = "set up a session";
         // The library has to be loaded before the operators are made.
         let builder =
@@ -78,9 +79,9 @@ impl PagedBackend {
         Ok(Self {
             session,
             pool,
-            vocabulary: genai.vocabulary,
-            context_tokens: genai.context_tokens,
-            trained_tokens: usize::MAX,
+            vocabulary: network.vocabulary,
+            context_tokens: network.context_tokens,
+            trained_tokens: network.long_rope_from.unwrap_or(usize::MAX),
             sequences: HashMap::new(),
             prefixes: Prefixes::default(),
             pages_max,
@@ -127,19 +128,20 @@ impl Backend for PagedBackend {
         if self.reserved + needed > self.pages_max {
             return Ok(Opened::NoRoom);
         }
-        let pages = match &opening.scope {
+        let long = opening.capacity > self.trained_tokens;
+        // Keys that were rotated by the other frequencies would be wrong.
+        let scope = opening.scope.clone().map(|scope| match long {
+            true => Arc::from(format!("{scope}\0long")),
+            false => scope,
+        });
+        let pages = match &scope {
             // The last token is always computed, for its logits.
             Some(scope) => self.prefixes.find(scope, &opening.prompt[..opening.prompt.len() - 1], &self.pool),
             None => Vec::new(),
         };
         let reused = pages.len() * PAGE_TOKENS;
-        let sequence = Sequence {
-            tokens: opening.prompt[..reused].to_vec(),
-            pages,
-            reserved: needed,
-            scope: opening.scope.clone(),
-            long: opening.capacity > self.trained_tokens,
-        };
+        let sequence =
+            Sequence { tokens: opening.prompt[..reused].to_vec(), pages, reserved: needed, scope, long };
         self.reserved += needed;
         self.sequences.insert(id, sequence);
         Ok(Opened::Ready { reused })

@@ -14,7 +14,7 @@ use crate::constrain::{Constraint, Grammar};
 use crate::error::{Error, Result};
 use crate::generate::sequence::Vocabulary;
 use crate::generate::{GenerateRequest, TokenStream, channel};
-use crate::onnx::{GenaiConfig, OnnxBackend};
+use crate::onnx::{NetworkConfig, OnnxBackend};
 use crate::paged::PagedBackend;
 use crate::queue::{Job, Load, Queue};
 use crate::tokenizer::TextCodec;
@@ -70,25 +70,26 @@ impl Runtime {
     pub fn load(library: &Path, config: RuntimeConfig) -> Result<Self> {
         config.validate()?;
         let codec = TextCodec::load(&config.model_dir)?;
-        let genai = GenaiConfig::load(&config.model_dir)?;
+        let network = NetworkConfig::load(&config.model_dir)?;
         let model = ModelDir {
             path: config.model_dir.clone(),
             manifest: ModelDir::open(&config.model_dir).and_then(|model| model.manifest),
         };
         if model.manifest.as_ref().is_some_and(|manifest| manifest.own_operators) {
-            let config = if config.tune { tune(library, config, &genai)? } else { config };
-            let backend = PagedBackend::load(library, &config, &genai)?;
-            return Self::start(backend, model, codec, &genai, &config);
+            let config = if config.tune { tune(library, config, &network)? } else { config };
+            let backend = PagedBackend::load(library, &config, &network)?;
+            return Self::start(backend, model, codec, &network, &config);
         }
-        let backend = OnnxBackend::load(library, &config)?;
-        Self::start(backend, model, codec, &genai, &config)
+        let backend = OnnxBackend::load(library, &config, network)?;
+        let network = backend.config().clone();
+        Self::start(backend, model, codec, &network, &config)
     }
 
     fn start<B: Backend + 'static>(
         backend: B,
         model: ModelDir,
         codec: TextCodec,
-        genai: &GenaiConfig,
+        network: &NetworkConfig,
         config: &RuntimeConfig,
     ) -> Result<Self> {
         let directory = &config.model_dir;
@@ -101,10 +102,10 @@ impl Runtime {
             return Err(Error::CorruptModel { path: directory.clone(), reason });
         }
         let asked = config.context_tokens.unwrap_or(DEFAULT_CONTEXT_TOKENS) as usize;
-        let context_tokens = asked.min(genai.context_tokens);
+        let context_tokens = asked.min(network.context_tokens);
         let info = ModelInfo {
             name: model.name(),
-            family: genai.family.clone(),
+            family: network.family.clone(),
             parameters: model.manifest.as_ref().map(|manifest| manifest.parameters),
             context_tokens: context_tokens as u32,
             vocabulary: backend.vocabulary(),
@@ -128,7 +129,7 @@ impl Runtime {
         });
         let queue = Arc::new(Queue::new(config.max_queue, config.max_concurrency));
         let healthy = Arc::new(AtomicBool::new(true));
-        let vocabulary = Arc::new(Vocabulary::new(Arc::new(codec), genai.eos_ids.clone()));
+        let vocabulary = Arc::new(Vocabulary::new(Arc::new(codec), network.eos_ids.clone()));
         let worker = Worker::new(
             backend,
             Arc::clone(&vocabulary),
@@ -298,7 +299,7 @@ fn run(backend: &mut dyn Backend, (prompt, steps): (usize, usize)) -> Result<Dur
 
 /// Tries thread counts and spinning, and keeps what decodes fastest now: on a machine that does other work, fewer threads that sleep
 /// between operators are often faster than many that spin. What the configuration states stays.
-fn tune(library: &Path, config: RuntimeConfig, genai: &GenaiConfig) -> Result<RuntimeConfig> {
+fn tune(library: &Path, config: RuntimeConfig, network: &NetworkConfig) -> Result<RuntimeConfig> {
     let cores = config.effective_threads();
     let threads = match config.threads {
         Some(threads) => vec![threads],
@@ -309,7 +310,7 @@ fn tune(library: &Path, config: RuntimeConfig, genai: &GenaiConfig) -> Result<Ru
     for threads in threads {
         for spinning in [false, true] {
             let candidate = RuntimeConfig { threads: Some(threads), spinning, ..config.clone() };
-            let mut backend = PagedBackend::load(library, &candidate, genai)?;
+            let mut backend = PagedBackend::load(library, &candidate, network)?;
             run(&mut backend, WARM_UP)?;
             let took = run(&mut backend, TUNING)?;
             tracing::debug!(threads, spinning, milliseconds = took.as_secs_f64() * 1e3, "measured decoding");

@@ -119,8 +119,9 @@ pub(super) struct RawShared {
 pub(super) struct RawLocal {
     /// Run an embedded model. Default true.
     pub enabled: bool,
-    /// A name from `sluicegate models list`, or a directory with a converted model. Default
-    /// `qwen2.5-coder-1.5b-instruct`.
+    /// A name from `sluicegate models list`, or a directory with a model: a converted one, or one in the layout of Hugging
+    /// Face (`config.json`, `onnx/model.onnx`) or of onnxruntime-genai (`genai_config.json`), with its `tokenizer.json` and
+    /// chat template. Default `qwen2.5-coder-1.5b-instruct`.
     pub model: String,
     /// Threads of the model, 1 to 256. Default: the machine's cores as the system counts them, at most 16.
     pub threads: Option<usize>,

@@ -546,7 +546,7 @@ mod tests {
                     model = \"/models/e\"\npooling = \"cls\"\n";
         let config = Config::parse("test.toml", text, &Overrides::default()).expect("it is sound");
         let embedding = config.embedding.expect("it is set");
-        assert!(config.local().is_none());
+        assert!(config.locals.is_empty());
         assert_eq!(embedding.clearance, Clearance(Label::Internal));
         assert_eq!(embedding.accelerator, Accelerator::Cuda { device: 1 });
         assert_eq!((embedding.pooling, embedding.normalize), (Some(Pooling::Cls), true));

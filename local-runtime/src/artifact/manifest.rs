@@ -1,16 +1,19 @@
 //! What a converted model says about itself.
 //!
 //! `manifest.json` is written last, so a directory that has one is whole. Directories made by other
-//! tools have none and are described by their `genai_config.json` alone.
+//! tools have none and are described by their `genai_config.json` or `config.json` alone.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::onnx::NetworkConfig;
 
 /// The version of the layout that this crate writes and reads. Older directories are converted again.
 pub const FORMAT_VERSION: u32 = 2;
+/// What every layout has.
+const TOKENIZER: &str = "tokenizer.json";
 /// The manifest's file name.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
@@ -25,7 +28,7 @@ pub struct Manifest {
     pub source_sha256: String,
     /// The weights' licence as the source states it, if it does.
     pub licence: Option<String>,
-    /// `llama`, `qwen2` or `qwen3`.
+    /// The architecture's name, as GGUF files give it.
     pub family: String,
     /// Number of weights.
     pub parameters: u64,
@@ -51,12 +54,10 @@ pub struct ModelDir {
 }
 
 impl ModelDir {
-    /// Recognises a model directory: its manifest is of this version, or it has none and looks like onnxruntime-genai's.
+    /// Recognises a model directory: its manifest is of this version, or it has none and looks like onnxruntime-genai's or
+    /// Hugging Face's.
     pub(crate) fn open(path: &Path) -> Option<Self> {
-        let complete = ["model.onnx", "genai_config.json", "tokenizer.json"]
-            .iter()
-            .all(|file| path.join(file).is_file());
-        if !complete {
+        if !path.join(TOKENIZER).is_file() || !NetworkConfig::is_in(path) {
             return None;
         }
         let manifest = match std::fs::read(path.join(MANIFEST)) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::architecture::Activation;
 use super::blocks::GROUP;
 use super::onnx_proto::{
     AttributeProto, DimensionProto, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
@@ -264,6 +265,29 @@ impl GraphBuilder {
         let offsets = self.node(STANDARD, "Reshape", &[&offsets, &single], &[]);
         let sum = self.node(STANDARD, "Add", &[&rows, &offsets], &[]);
         self.node(STANDARD, "Reshape", &[&sum, &joined], &[])
+    }
+
+    /// `x * factor`.
+    pub(crate) fn scaled(&mut self, x: &str, factor: f32) -> String {
+        if factor == 1.0 {
+            return x.to_owned();
+        }
+        let name = format!("factor_{}", self.graph.initializer.len());
+        let factor = self.floats(&name, &[factor], &[]);
+        self.node(STANDARD, "Mul", &[x, &factor], &[])
+    }
+
+    /// What is between the two products of a feed-forward part; `halves` are gate and up, or up alone.
+    pub(crate) fn activation(&mut self, activation: Activation, halves: &[&str]) -> String {
+        let gate = match activation {
+            // SiLU(x) = x * sigmoid(x) is QuickGelu with alpha 1.
+            Activation::SiluGate => {
+                self.node(MICROSOFT, "QuickGelu", &halves[..1], &[("alpha", Attribute::Float(1.0))])
+            }
+            Activation::GeluTanhGate => self.node(MICROSOFT, "FastGelu", &halves[..1], &[]),
+            Activation::Gelu => return self.node(STANDARD, "Gelu", &halves[..1], &[]),
+        };
+        self.node(STANDARD, "Mul", &[&gate, halves[1]], &[])
     }
 
     /// The finished model.

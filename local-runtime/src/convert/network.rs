@@ -1,173 +1,17 @@
-//! The decoder networks of the families `llama`, `qwen2`, and `qwen3`, from a GGUF file's metadata and tensors.
+//! The graph of a network for ONNX Runtime's own operators.
 //!
-//! All three are pre-norm decoders with rotary positions, grouped-query attention, and a SiLU-gated feed-forward
-//! part; qwen2 adds biases to the query, key, and value, and qwen3 a norm on each query and key head (Qwen3 Technical
-//! Report 2025, section 2). Inputs and outputs have onnxruntime-genai's names. Logits are those of the last position only.
+//! What is built is said by [`Architecture`]; here is how. Inputs and outputs have onnxruntime-genai's names. Logits are those
+//! of the last position only. Networks with a second set of rotary frequencies get the first one alone, because
+//! `GroupQueryAttention` takes one table and a sequence must not change it midway: [`Architecture::portable_context`].
 
-use super::gguf::{Gguf, TensorInfo};
+use super::architecture::{
+    Activation, Architecture, EMBEDDING, Joining, Layer, Norm, OUTPUT, Source, tensor, vector,
+};
+use super::gguf::Gguf;
 use super::graph::{Attribute, Dimension, GraphBuilder, MICROSOFT, STANDARD};
 use super::onnx_proto::{ModelProto, data_type};
-use super::weights::{DataWriter, Layout, Matrix, RowOrder, Use};
+use super::weights::{DataWriter, Layout, Matrix, Use};
 use crate::error::Result;
-
-/// The tensor that turns ids into vectors.
-pub(crate) const EMBEDDING: &str = "token_embd.weight";
-
-/// A family whose graph is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
-    Llama,
-    Qwen2,
-    Qwen3,
-}
-
-/// The numbers that define a network.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Architecture {
-    pub(crate) family: Family,
-    pub(crate) layers: usize,
-    pub(crate) hidden: usize,
-    pub(crate) feed_forward: usize,
-    pub(crate) heads: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) head_size: usize,
-    pub(crate) vocabulary: usize,
-    pub(crate) context: usize,
-    pub(crate) epsilon: f32,
-    rope_base: f64,
-    rope_factor: f64,
-}
-
-impl Family {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
-    }
-}
-
-impl Architecture {
-    pub(crate) fn read(gguf: &Gguf) -> Result<Self> {
-        let name = gguf
-            .text("general.architecture")
-            .ok_or_else(|| gguf.malformed("it has no general.architecture"))?;
-        let family = match name {
-            "llama" => Family::Llama,
-            "qwen2" => Family::Qwen2,
-            "qwen3" => Family::Qwen3,
-            _ => {
-                return Err(gguf.unsupported(format!(
-                    "architecture `{name}` is not known; llama, qwen2, and qwen3 are"
-                )));
-            }
-        };
-        let optional = |key: &str, least: u64, most: u64| -> Result<Option<usize>> {
-            let key = format!("{name}.{key}");
-            match gguf.value(&key) {
-                None => Ok(None),
-                Some(value) => match gguf.unsigned(&key) {
-                    Some(number) if (least..=most).contains(&number) => Ok(Some(number as usize)),
-                    _ => Err(gguf.unsupported(format!("{key} is {value:?}, not from {least} to {most}"))),
-                },
-            }
-        };
-        let number = |key: &str, most| {
-            optional(key, 1, most)?.ok_or_else(|| gguf.malformed(format!("it has no {name}.{key}")))
-        };
-        let heads = number("attention.head_count", 1024)?;
-        let hidden = number("embedding_length", 1 << 16)?;
-        let embedding =
-            gguf.tensor(EMBEDDING).ok_or_else(|| gguf.malformed("it has no token_embd.weight"))?;
-        let architecture = Self {
-            family,
-            layers: number("block_count", 512)?,
-            hidden,
-            feed_forward: number("feed_forward_length", 1 << 20)?,
-            heads,
-            kv_heads: optional("attention.head_count_kv", 1, 1024)?.unwrap_or(heads),
-            head_size: optional("attention.key_length", 1, 1024)?.unwrap_or(hidden / heads),
-            vocabulary: embedding.rows,
-            context: number("context_length", 1 << 24)?.min(CONTEXT_MAX),
-            epsilon: gguf.float(&format!("{name}.attention.layer_norm_rms_epsilon")).unwrap_or(1e-5) as f32,
-            rope_base: gguf.float(&format!("{name}.rope.freq_base")).unwrap_or(10_000.0),
-            rope_factor: rope_factor(gguf, name)?,
-        };
-        architecture.check(gguf, name)?;
-        Ok(architecture)
-    }
-
-    fn check(&self, gguf: &Gguf, name: &str) -> Result<()> {
-        let rotary = gguf.unsigned(&format!("{name}.rope.dimension_count")).unwrap_or(self.head_size as u64);
-        if rotary != self.head_size as u64 || !self.head_size.is_multiple_of(8) {
-            return Err(
-                gguf.unsupported(format!("heads of {} with {rotary} rotary dimensions", self.head_size))
-            );
-        }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return Err(gguf.malformed(format!("{} heads and {} key-value heads", self.heads, self.kv_heads)));
-        }
-        let sound = self.epsilon.is_finite()
-            && self.epsilon > 0.0
-            && self.rope_base.is_finite()
-            && self.rope_base >= 1.0;
-        if !sound {
-            return Err(gguf.malformed("its norm epsilon or rotary base is out of range"));
-        }
-        if gguf.unsigned(&format!("{name}.expert_count")).is_some_and(|experts| experts > 0) {
-            return Err(gguf.unsupported("it is a mixture of experts"));
-        }
-        Ok(())
-    }
-
-    /// Angle by position `[head_size / 2]` (Su et al. 2021, RoFormer), with llama 3's frequency factors if the file has them
-    /// (tensor `rope_freqs.weight`).
-    pub(crate) fn rotary_frequencies(&self, gguf: &Gguf) -> Result<Vec<f64>> {
-        let half = self.head_size / 2;
-        let factors = match gguf.tensor("rope_freqs.weight") {
-            Some(tensor) => vector(gguf, tensor, half)?,
-            None => vec![1.0; half],
-        };
-        let frequency = |i: usize| {
-            let exponent = -(2.0 * i as f64) / self.head_size as f64;
-            self.rope_base.powf(exponent) / f64::from(factors[i]) / self.rope_factor
-        };
-        Ok((0..half).map(frequency).collect())
-    }
-
-    /// Cosines and sines `[context, head_size / 2]`.
-    fn rotary_tables(&self, gguf: &Gguf) -> Result<(Vec<f32>, Vec<f32>)> {
-        let frequencies = self.rotary_frequencies(gguf)?;
-        let angles =
-            (0..self.context).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
-        Ok(angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip())
-    }
-}
-
-/// Rotary tables beyond this many positions are not made.
-const CONTEXT_MAX: usize = 131_072;
-
-fn rope_factor(gguf: &Gguf, name: &str) -> Result<f64> {
-    let kind = gguf.text(&format!("{name}.rope.scaling.type")).unwrap_or("none");
-    let factor = gguf.float(&format!("{name}.rope.scaling.factor")).unwrap_or(1.0);
-    match kind {
-        "none" => Ok(1.0),
-        "linear" if factor.is_finite() && factor >= 1.0 => Ok(factor),
-        _ => Err(gguf.unsupported(format!("rotary scaling `{kind}` by {factor}"))),
-    }
-}
-
-/// A one-dimensional tensor of known length as floats.
-pub(crate) fn vector(gguf: &Gguf, tensor: &TensorInfo, length: usize) -> Result<Vec<f32>> {
-    if tensor.columns != length || tensor.rows != 1 || !tensor.kind.is_float() {
-        let (name, columns, rows) = (&tensor.name, tensor.columns, tensor.rows);
-        return Err(gguf.malformed(format!("the tensor `{name}` is {rows} x {columns}, not {length} floats")));
-    }
-    let mut bytes = Vec::new();
-    gguf.read_rows(tensor, 0, 1, &mut bytes)?;
-    Ok(tensor.kind.floats(&bytes))
-}
 
 /// Builds the graph while streaming the weights.
 pub(crate) struct NetworkBuilder<'a, 'p> {
@@ -181,8 +25,8 @@ pub(crate) struct NetworkBuilder<'a, 'p> {
 struct Shared {
     last_position: String,
     total_length: String,
-    cosines: String,
-    sines: String,
+    /// Cosines and sines of each kind of rotary positions.
+    tables: Vec<[String; 2]>,
 }
 
 impl<'a, 'p> NetworkBuilder<'a, 'p> {
@@ -191,27 +35,68 @@ impl<'a, 'p> NetworkBuilder<'a, 'p> {
     }
 
     pub(crate) fn build(mut self) -> Result<ModelProto> {
-        let architecture = self.architecture;
+        let a = self.architecture;
+        self.check_rotary()?;
         let shared = self.shared()?;
-        let embedding =
-            self.matrix(&[(EMBEDDING, RowOrder::Kept)], &[architecture.vocabulary], architecture.hidden)?;
-        let mut residual = self.graph.embedding("input_ids", &embedding);
-        let gamma = self.norm_weight("blk.0.attn_norm.weight", architecture.hidden)?;
-        let mut normed = self.norm(&residual, &gamma);
-        for layer in 0..architecture.layers {
-            let attended = self.attention(layer, &normed, &shared)?;
-            let gamma = self.norm_weight(&format!("blk.{layer}.ffn_norm.weight"), architecture.hidden)?;
-            (normed, residual) = self.skip_norm(&residual, &attended, &gamma);
-            let fed = self.feed_forward(layer, &normed)?;
-            let next = match layer + 1 == architecture.layers {
-                true => "output_norm.weight".to_owned(),
-                false => format!("blk.{}.attn_norm.weight", layer + 1),
-            };
-            let gamma = self.norm_weight(&next, architecture.hidden)?;
-            (normed, residual) = self.skip_norm(&residual, &fed, &gamma);
+        let embedding = self.matrix(&[Source::plain(EMBEDDING, a.vocabulary)], a.hidden)?;
+        let rows = self.graph.embedding("input_ids", &embedding);
+        let mut residual = self.graph.scaled(&rows, a.embedding_scale);
+        let mut normed = self.norm(&residual, &first_norm(0))?;
+        for (index, layer) in a.layers.iter().enumerate() {
+            let next =
+                if index + 1 == a.layers.len() { "output_norm".to_owned() } else { first_norm(index + 1) };
+            if a.family.joining == Joining::Parallel {
+                (normed, residual) = self.parallel(index, layer, &residual, &normed, &next, &shared)?;
+                continue;
+            }
+            let attended = self.attention(index, layer, &normed, &shared)?;
+            let attended = self.joined(&attended, &format!("blk.{index}.post_attention_norm"))?;
+            (normed, residual) = self.skip_norm(&residual, &attended, &format!("blk.{index}.ffn_norm"))?;
+            let fed = self.feed_forward(index, &normed)?;
+            let fed = self.joined(&fed, &format!("blk.{index}.post_ffw_norm"))?;
+            (normed, residual) = self.skip_norm(&residual, &fed, &next)?;
         }
         self.head(&normed, embedding)?;
-        Ok(self.graph.finish(architecture.family.name()))
+        Ok(self.graph.finish(a.family.name))
+    }
+
+    /// `GroupQueryAttention` turns sixteen dimensions at a time.
+    fn check_rotary(&self) -> Result<()> {
+        let size = self.architecture.head_size;
+        for rotary in &self.architecture.rotary {
+            let half = rotary.frequencies.len();
+            if !half.is_multiple_of(8) || half > size / 16 * 8 {
+                let reason =
+                    format!("heads of {size} with {} rotary dimensions, with portable operators", 2 * half);
+                return Err(self.gguf.unsupported(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// A layer whose two parts read the same stream. `normed` is the stream by the layer's first norm.
+    fn parallel(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        residual: &str,
+        normed: &str,
+        next: &str,
+        shared: &Shared,
+    ) -> Result<(String, String)> {
+        let [for_attention, for_feeding] = Architecture::parallel_norms(self.gguf, index);
+        let own = (for_attention != for_feeding).then(|| self.norm(residual, &for_attention)).transpose()?;
+        let attended = self.attention(index, layer, own.as_deref().unwrap_or(normed), shared)?;
+        let fed = self.feed_forward(index, normed)?;
+        let both = self.graph.node(STANDARD, "Add", &[&attended, &fed], &[]);
+        self.skip_norm(residual, &both, next)
+    }
+
+    /// What a part adds to the residual stream: normed if the family does, and scaled.
+    fn joined(&mut self, x: &str, norm: &str) -> Result<String> {
+        let a = self.architecture;
+        let x = if a.family.joining == Joining::Sandwich { self.norm(x, norm)? } else { x.to_owned() };
+        Ok(self.graph.scaled(&x, a.residual_scale))
     }
 
     /// Declares inputs and computes lengths from the mask, as onnxruntime-genai's own exports do.
@@ -224,26 +109,15 @@ impl<'a, 'p> NetworkBuilder<'a, 'p> {
             data_type::INT64,
             &[batch(), Dimension::Named("total_sequence_length")],
         );
-        for layer in 0..a.layers {
+        for layer in 0..a.layers.len() {
             for part in ["key", "value"] {
                 let dims = |length| {
-                    [
-                        batch(),
-                        Dimension::Fixed(a.kv_heads),
-                        Dimension::Named(length),
-                        Dimension::Fixed(a.head_size),
-                    ]
+                    let (heads, size) = (Dimension::Fixed(a.kv_heads), Dimension::Fixed(a.head_size));
+                    [batch(), heads, Dimension::Named(length), size]
                 };
-                graph.input(
-                    &format!("past_key_values.{layer}.{part}"),
-                    data_type::FLOAT,
-                    &dims("past_sequence_length"),
-                );
-                graph.output(
-                    &format!("present.{layer}.{part}"),
-                    data_type::FLOAT,
-                    &dims("total_sequence_length"),
-                );
+                let (past, present) = cache_names(layer, part);
+                graph.input(&past, data_type::FLOAT, &dims("past_sequence_length"));
+                graph.output(&present, data_type::FLOAT, &dims("total_sequence_length"));
             }
         }
         let to_int32 = [("to", Attribute::Int(i64::from(data_type::INT32)))];
@@ -256,211 +130,212 @@ impl<'a, 'p> NetworkBuilder<'a, 'p> {
         let index = graph.integers(&[1], &[]);
         let total = graph.node(STANDARD, "Gather", &[&shape, &index], &[("axis", Attribute::Int(0))]);
         let total_length = graph.node(STANDARD, "Cast", &[&total], &to_int32);
-        let (cosines, sines) = a.rotary_tables(self.gguf)?;
-        let dims = [a.context, a.head_size / 2];
-        let stored = [self.data.floats(&cosines, &dims)?, self.data.floats(&sines, &dims)?];
-        let cosines = self.graph.external("cos_cache", &stored[0], None);
-        let sines = self.graph.external("sin_cache", &stored[1], None);
-        Ok(Shared { last_position, total_length, cosines, sines })
+        let mut tables = Vec::new();
+        for (kind, rotary) in a.rotary.iter().enumerate() {
+            let positions = a.portable_context();
+            let (cosines, sines) = rotary.tables(positions);
+            let dims = [positions, rotary.frequencies.len()];
+            let stored = [self.data.floats(&cosines, &dims)?, self.data.floats(&sines, &dims)?];
+            let [cosines, sines] = ["cos", "sin"].map(|part| format!("{part}_cache.{kind}"));
+            tables.push([
+                self.graph.external(&cosines, &stored[0], None),
+                self.graph.external(&sines, &stored[1], None),
+            ]);
+        }
+        Ok(Shared { last_position, total_length, tables })
     }
 
-    fn attention(&mut self, layer: usize, x: &str, shared: &Shared) -> Result<String> {
+    fn attention(&mut self, index: usize, layer: &Layer, x: &str, shared: &Shared) -> Result<String> {
         let a = self.architecture;
-        let (queries, keys) = (a.heads * a.head_size, a.kv_heads * a.head_size);
-        let order = match a.family {
-            Family::Llama => RowOrder::Interleaved(a.head_size),
-            Family::Qwen2 | Family::Qwen3 => RowOrder::Kept,
-        };
-        let names = ["q", "k", "v"].map(|part| format!("blk.{layer}.attn_{part}"));
-        let weights = names.each_ref().map(|name| format!("{name}.weight"));
-        let parts: [(&str, RowOrder, usize); 3] =
-            [(&weights[0], order, queries), (&weights[1], order, keys), (&weights[2], RowOrder::Kept, keys)];
-        // One product for all three where the formats allow it, since small products are bound by their number.
-        let joined = a.family != Family::Qwen3 && self.same_layout(&weights)?;
-        let [query, key, value] = if joined {
-            let bias = self.biases(&names, &parts)?;
-            let matrix = self.matrix(
-                &parts.map(|(name, order, _)| (name, order)),
-                &parts.map(|(.., rows)| rows),
-                a.hidden,
-            )?;
-            let all = self.graph.linear(&format!("blk.{layer}.attn_qkv"), x, &matrix, bias.as_deref());
-            [all, String::new(), String::new()]
-        } else {
-            let mut values = [String::new(), String::new(), String::new()];
-            for (i, part) in parts.iter().enumerate() {
-                let bias = self.biases(&names[i..=i], &parts[i..=i])?;
-                let matrix = self.matrix(&[(part.0, part.1)], &[part.2], a.hidden)?;
-                values[i] = self.graph.linear(&names[i], x, &matrix, bias.as_deref());
-            }
-            values
-        };
-        let (query, key) = match a.family {
-            Family::Qwen3 => {
-                (self.head_norm(layer, "q", &query, a.heads)?, self.head_norm(layer, "k", &key, a.kv_heads)?)
-            }
-            Family::Llama | Family::Qwen2 => (query, key),
-        };
-        let past = ["key", "value"].map(|part| format!("past_key_values.{layer}.{part}"));
-        let present = ["key", "value"].map(|part| format!("present.{layer}.{part}"));
+        let [query, key, value] = self.query_key_value(index, x)?;
+        let [(past_key, present_key), (past_value, present_value)] =
+            ["key", "value"].map(|part| cache_names(index, part));
+        let none = [String::new(), String::new()];
+        let [cosines, sines] = layer.rotary.map_or(&none, |kind| &shared.tables[kind]);
         let inputs = [
             &query,
             &key,
             &value,
-            &past[0],
-            &past[1],
+            &past_key,
+            &past_value,
             &shared.last_position,
             &shared.total_length,
-            &shared.cosines,
-            &shared.sines,
+            cosines,
+            sines,
         ];
-        let attended = format!("blk.{layer}.attended");
-        let [present_key, present_value] = present;
+        let attended = format!("blk.{index}.attended");
         let attributes = [
             ("num_heads", Attribute::Int(a.heads as i64)),
             ("kv_num_heads", Attribute::Int(a.kv_heads as i64)),
-            ("do_rotary", Attribute::Int(1)),
+            ("scale", Attribute::Float(a.attention_scale)),
+            ("local_window_size", Attribute::Int(layer.window.map_or(-1, |window| window as i64))),
+            ("do_rotary", Attribute::Int(i64::from(layer.rotary.is_some()))),
             ("rotary_interleaved", Attribute::Int(0)),
         ];
         let outputs = [attended.clone(), present_key, present_value];
-        self.graph.named_node(
-            MICROSOFT,
-            "GroupQueryAttention",
-            &inputs.map(String::as_str),
-            &outputs,
-            &attributes,
-        );
-        self.linear(&format!("blk.{layer}.attn_output.weight"), &attended, a.hidden, queries)
+        let inputs = inputs.map(String::as_str);
+        // A node must not end in inputs that are left out.
+        let count = if layer.rotary.is_some() { inputs.len() } else { inputs.len() - 2 };
+        self.graph.named_node(MICROSOFT, "GroupQueryAttention", &inputs[..count], &outputs, &attributes);
+        let output = Source::plain(format!("blk.{index}.attn_output"), a.hidden);
+        self.linear(&[output], &attended, a.heads * a.head_size)
     }
 
-    /// Qwen3's norm over each head of the query or key.
+    /// The query, key, and value; joined in the first where the formats allow it, since small products are bound by their
+    /// number, and where no norm comes between.
+    fn query_key_value(&mut self, layer: usize, x: &str) -> Result<[String; 3]> {
+        let a = self.architecture;
+        let sources = a.attention_sources(self.gguf, layer);
+        if self.same_layout(&sources, a.hidden)? {
+            let all = self.linear(&sources, x, a.hidden)?;
+            if !a.family.head_norms {
+                return Ok([all, String::new(), String::new()]);
+            }
+            let (queries, keys) = (a.heads * a.head_size, a.kv_heads * a.head_size);
+            let sizes = self.graph.integers(&[queries, keys, keys].map(|size| size as i64), &[3]);
+            let axis = [("axis", Attribute::Int(-1))];
+            let parts = self.graph.node_outputs(STANDARD, "Split", &[&all, &sizes], 3, &axis);
+            return self.head_norms(layer, [&parts[0], &parts[1], &parts[2]]);
+        }
+        let mut parts = Vec::new();
+        for source in &sources {
+            parts.push(self.linear(std::slice::from_ref(source), x, a.hidden)?);
+        }
+        self.head_norms(layer, [&parts[0], &parts[1], &parts[2]])
+    }
+
+    /// Norms each head of the query and the key, in families that do.
+    fn head_norms(&mut self, layer: usize, [query, key, value]: [&String; 3]) -> Result<[String; 3]> {
+        let a = self.architecture;
+        if !a.family.head_norms {
+            return Ok([query.clone(), key.clone(), value.clone()]);
+        }
+        let query = self.head_norm(layer, "q", query, a.heads)?;
+        let key = self.head_norm(layer, "k", key, a.kv_heads)?;
+        Ok([query, key, value.clone()])
+    }
+
     fn head_norm(&mut self, layer: usize, part: &str, x: &str, heads: usize) -> Result<String> {
         let size = self.architecture.head_size;
-        let gamma = self.norm_weight(&format!("blk.{layer}.attn_{part}_norm.weight"), size)?;
         let split = self.graph.integers(&[0, 0, heads as i64, size as i64], &[4]);
         let joined = self.graph.integers(&[0, 0, (heads * size) as i64], &[3]);
         let x = self.graph.node(STANDARD, "Reshape", &[x, &split], &[]);
-        let x = self.norm(&x, &gamma);
+        let gamma = self.vector(&format!("blk.{layer}.attn_{part}_norm.weight"), size)?;
+        let x =
+            self.graph.node(STANDARD, "SimplifiedLayerNormalization", &[&x, &gamma], &self.norm_attributes());
         Ok(self.graph.node(STANDARD, "Reshape", &[&x, &joined], &[]))
     }
 
     fn feed_forward(&mut self, layer: usize, x: &str) -> Result<String> {
         let a = self.architecture;
-        let name = |part: &str| format!("blk.{layer}.ffn_{part}.weight");
-        let weights = [name("gate"), name("up")];
-        let (gate, up) = if self.same_layout(&weights)? {
-            let parts = weights.each_ref().map(|name| (name.as_str(), RowOrder::Kept));
-            let matrix = self.matrix(&parts, &[a.feed_forward; 2], a.hidden)?;
-            let both = self.graph.linear(&format!("blk.{layer}.ffn_gate_up"), x, &matrix, None);
-            let axis = [("axis", Attribute::Int(-1)), ("num_outputs", Attribute::Int(2))];
-            let mut halves = self.graph.node_outputs(STANDARD, "Split", &[&both], 2, &axis);
-            let up = halves.pop().expect("two outputs were asked for");
-            (halves.pop().expect("two outputs were asked for"), up)
+        let sources = a.feed_forward_sources(self.gguf, layer);
+        let halves = if sources.len() == 2 && !self.same_layout(&sources, a.hidden)? {
+            let gate = self.linear(&sources[..1], x, a.hidden)?;
+            vec![gate, self.linear(&sources[1..], x, a.hidden)?]
         } else {
-            (
-                self.linear(&weights[0], x, a.feed_forward, a.hidden)?,
-                self.linear(&weights[1], x, a.feed_forward, a.hidden)?,
-            )
+            let all = self.linear(&sources, x, a.hidden)?;
+            let axis = [("axis", Attribute::Int(-1)), ("num_outputs", Attribute::Int(2))];
+            match a.family.activation {
+                Activation::Gelu => vec![all],
+                _ => self.graph.node_outputs(STANDARD, "Split", &[&all], 2, &axis),
+            }
         };
-        // SiLU(x) = x * sigmoid(x) is QuickGelu with alpha 1.
-        let gate = self.graph.node(MICROSOFT, "QuickGelu", &[&gate], &[("alpha", Attribute::Float(1.0))]);
-        let product = self.graph.node(STANDARD, "Mul", &[&gate, &up], &[]);
-        self.linear(&name("down"), &product, a.hidden, a.feed_forward)
+        let halves: Vec<&str> = halves.iter().map(String::as_str).collect();
+        let activated = self.graph.activation(a.family.activation, &halves);
+        self.linear(&[Source::plain(format!("blk.{layer}.ffn_down"), a.hidden)], &activated, a.feed_forward)
     }
 
     fn head(&mut self, x: &str, embedding: Matrix) -> Result<()> {
         let a = self.architecture;
         let last = self.graph.integers(&[-1], &[1]);
         let x = self.graph.node(STANDARD, "Gather", &[x, &last], &[("axis", Attribute::Int(1))]);
-        let output = match self.gguf.tensor("output.weight") {
-            Some(_) => self.matrix(&[("output.weight", RowOrder::Kept)], &[a.vocabulary], a.hidden)?,
+        let output = Source::plain(OUTPUT, a.vocabulary);
+        let output = match self.gguf.tensor(&output.weight()) {
+            Some(_) => self.matrix(&[output], a.hidden)?,
             None => embedding,
         };
         let logits = self.graph.linear("lm_head", &x, &output, None);
+        let logits = self.graph.scaled(&logits, a.logit_scale);
         self.graph.named_node(STANDARD, "Identity", &[&logits], &["logits".to_owned()], &[]);
         let dims = [Dimension::Named("batch_size"), Dimension::Fixed(1), Dimension::Fixed(a.vocabulary)];
         self.graph.output("logits", data_type::FLOAT, &dims);
         Ok(())
     }
 
-    fn linear(&mut self, weight: &str, x: &str, rows: usize, columns: usize) -> Result<String> {
-        let matrix = self.matrix(&[(weight, RowOrder::Kept)], &[rows], columns)?;
-        Ok(self.graph.linear(weight.trim_end_matches(".weight"), x, &matrix, None))
+    /// A product with some tensors stacked, and their biases if the file has them.
+    fn linear(&mut self, sources: &[Source], x: &str, columns: usize) -> Result<String> {
+        let name = sources[0].name.clone();
+        let bias = Source::biases(self.gguf, sources)?;
+        let bias = bias.map(|bias| self.graph.floats(&format!("{name}.bias"), &bias, &[bias.len()]));
+        let matrix = self.matrix(sources, columns)?;
+        Ok(self.graph.linear(&name, x, &matrix, bias.as_deref()))
     }
 
-    fn norm(&mut self, x: &str, gamma: &str) -> String {
-        let attributes =
-            [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.architecture.epsilon))];
-        self.graph.node(STANDARD, "SimplifiedLayerNormalization", &[x, gamma], &attributes)
+    fn norm_attributes(&self) -> [(&'static str, Attribute); 2] {
+        [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(self.architecture.epsilon))]
+    }
+
+    /// The family's norm by the weights of that name.
+    fn norm(&mut self, x: &str, name: &str) -> Result<String> {
+        let (gamma, beta) = self.norm_weights(name)?;
+        let attributes = self.norm_attributes();
+        Ok(match beta {
+            None => self.graph.node(STANDARD, "SimplifiedLayerNormalization", &[x, &gamma], &attributes),
+            Some(beta) => self.graph.node(STANDARD, "LayerNormalization", &[x, &gamma, &beta], &attributes),
+        })
     }
 
     /// Adds to the residual stream and norms the sum; returns both.
-    fn skip_norm(&mut self, residual: &str, x: &str, gamma: &str) -> (String, String) {
+    fn skip_norm(&mut self, residual: &str, x: &str, name: &str) -> Result<(String, String)> {
+        let (gamma, beta) = self.norm_weights(name)?;
         let attributes = [("epsilon", Attribute::Float(self.architecture.epsilon))];
         let (normed, sum) = (format!("{x}.normed"), format!("{x}.sum"));
         let outputs = [normed.clone(), String::new(), String::new(), sum.clone()];
-        self.graph.named_node(
-            MICROSOFT,
-            "SkipSimplifiedLayerNormalization",
-            &[residual, x, gamma],
-            &outputs,
-            &attributes,
-        );
-        (normed, sum)
+        let mut inputs = vec![residual, x, &gamma];
+        inputs.extend(beta.as_deref());
+        let operator =
+            if beta.is_some() { "SkipLayerNormalization" } else { "SkipSimplifiedLayerNormalization" };
+        self.graph.named_node(MICROSOFT, operator, &inputs, &outputs, &attributes);
+        Ok((normed, sum))
     }
 
-    fn norm_weight(&mut self, name: &str, length: usize) -> Result<String> {
-        let values = vector(self.gguf, self.tensor(name)?, length)?;
+    /// Names of a norm's weights, and of its bias if the family's norms have one.
+    fn norm_weights(&mut self, name: &str) -> Result<(String, Option<String>)> {
+        let a = self.architecture;
+        let gamma = self.vector(&format!("{name}.weight"), a.hidden)?;
+        let beta = (a.family.norm == Norm::Layer).then(|| self.vector(&format!("{name}.bias"), a.hidden));
+        Ok((gamma, beta.transpose()?))
+    }
+
+    fn vector(&mut self, name: &str, length: usize) -> Result<String> {
+        let values = vector(self.gguf, tensor(self.gguf, name)?, length)?;
         Ok(self.graph.floats(name, &values, &[length]))
     }
 
-    /// The biases of some projections joined, if the file has them.
-    fn biases(&mut self, names: &[String], parts: &[(&str, RowOrder, usize)]) -> Result<Option<String>> {
-        let mut all = Vec::new();
-        for (name, &(_, order, rows)) in names.iter().zip(parts) {
-            if let Some(tensor) = self.gguf.tensor(&format!("{name}.bias")) {
-                let values = vector(self.gguf, tensor, rows)?;
-                all.extend((0..rows).map(|row| values[order.stored(row)]));
-            }
-        }
-        let rows: usize = parts.iter().map(|(.., rows)| rows).sum();
-        match all.len() {
-            0 => Ok(None),
-            length if length == rows => {
-                Ok(Some(self.graph.floats(&format!("{}.bias", names[0]), &all, &[rows])))
-            }
-            _ => {
-                Err(self.gguf.malformed(format!("`{}` and its neighbours do not all have a bias", names[0])))
-            }
-        }
-    }
-
-    fn tensor(&self, name: &str) -> Result<&'a TensorInfo> {
-        self.gguf.tensor(name).ok_or_else(|| self.gguf.malformed(format!("it has no tensor `{name}`")))
-    }
-
-    fn same_layout(&self, names: &[String]) -> Result<bool> {
+    fn same_layout(&self, sources: &[Source], columns: usize) -> Result<bool> {
         let mut layouts = Vec::new();
-        for name in names {
-            layouts.push(Layout::of(self.tensor(name)?.kind));
+        for source in sources {
+            layouts.push(Layout::of(source.tensor(self.gguf, columns)?.kind));
         }
         Ok(layouts.windows(2).all(|pair| pair[0] == pair[1]))
     }
 
-    /// Packs tensors, after checking that each has the shape that the architecture asks for.
-    fn matrix(&mut self, parts: &[(&str, RowOrder)], rows: &[usize], columns: usize) -> Result<Matrix> {
+    fn matrix(&mut self, sources: &[Source], columns: usize) -> Result<Matrix> {
         let mut tensors = Vec::new();
-        for (&(name, order), &rows) in parts.iter().zip(rows) {
-            let tensor = self.tensor(name)?;
-            if (tensor.rows, tensor.columns) != (rows, columns) {
-                let (r, c) = (tensor.rows, tensor.columns);
-                return Err(self.gguf.malformed(format!(
-                    "the tensor `{name}` is {r} x {c} where {rows} x {columns} is needed"
-                )));
-            }
-            tensors.push((tensor, order));
+        for source in sources {
+            tensors.push((source.tensor(self.gguf, columns)?, source.order));
         }
-        let is_table = parts.iter().any(|&(name, _)| name == EMBEDDING);
-        self.data.matrix(self.gguf, &tensors, if is_table { Use::Table } else { Use::Product })
+        let use_as = if sources[0].name == EMBEDDING { Use::Table } else { Use::Product };
+        self.data.matrix(self.gguf, &tensors, use_as)
     }
+}
+
+/// The norm that a layer begins with.
+fn first_norm(layer: usize) -> String {
+    format!("blk.{layer}.attn_norm")
+}
+
+/// A cache input and the output that continues it.
+fn cache_names(layer: usize, part: &str) -> (String, String) {
+    (format!("past_key_values.{layer}.{part}"), format!("present.{layer}.{part}"))
 }

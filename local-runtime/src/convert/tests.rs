@@ -1,9 +1,16 @@
-//! Block decoding against hand-made blocks. Whole networks are compared in `src/onnx/tests.rs`.
+//! Block decoding against hand-made blocks, and vocabularies against SentencePiece. Whole networks are compared in
+//! `src/onnx/tests.rs`.
+
+use std::path::Path;
 
 use half::f16;
+use serde::Deserialize;
 
 use super::blocks::BlockType;
+use super::gguf::Gguf;
+use super::vocabulary;
 use super::weights::RowOrder;
+use crate::tokenizer::TextCodec;
 
 fn half(value: f32) -> [u8; 2] {
     f16::from_f32(value).to_le_bytes()
@@ -43,4 +50,35 @@ fn interleaved_rows_are_put_back() {
     // llama.cpp's converter maps (half, i) to (i, half); a head of six rows.
     let stored: Vec<usize> = (0..12).map(|row| RowOrder::Interleaved(6).stored(row)).collect();
     assert_eq!(stored, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+}
+
+#[derive(Deserialize)]
+struct Case {
+    prefix: bool,
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[test]
+fn sentencepiece_vocabularies_encode_as_sentencepiece_does() {
+    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
+    let cases = std::fs::read(families.join("sentencepiece.json")).expect("the reference is committed");
+    let cases: Vec<Case> = serde_json::from_slice(&cases).expect("the reference is JSON");
+    for (family, prefix) in [("mistral", true), ("phi3", true), ("gemma3", false)] {
+        let gguf = Gguf::open(&families.join(family).join("model.gguf")).expect("opens");
+        let read = vocabulary::read(&gguf, 320).expect("reads");
+        assert_eq!(read.eos_ids, [2, 317], "</s> and <|end|>");
+        let directory = tempfile::tempdir().expect("a directory");
+        let json = serde_json::to_vec(&read.tokenizer_json).expect("serialises");
+        std::fs::write(directory.path().join("tokenizer.json"), json).expect("written");
+        let codec = TextCodec::load(directory.path()).expect("loads");
+        for case in cases.iter().filter(|case| case.prefix == prefix) {
+            let ids = codec.encode(&case.text).expect("encodes");
+            assert_eq!(ids, case.ids, "{family}: {:?}", case.text);
+            let bytes: Vec<u8> = ids.iter().flat_map(|&id| codec.piece(id)).copied().collect();
+            let text = String::from_utf8(bytes).expect("whole characters");
+            let expected = case.text.replace('\u{2581}', " ");
+            assert_eq!(text.strip_prefix(if prefix { " " } else { "" }), Some(expected.as_str()));
+        }
+    }
 }

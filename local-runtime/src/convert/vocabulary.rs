@@ -1,14 +1,16 @@
 //! From a GGUF file's tokenizer metadata to `tokenizer.json`, the end-of-turn ids, and the chat template.
 //!
-//! Byte-level BPE only (`tokenizer.ggml.model` = `gpt2`), with the splitting rules that are named below. The rules are the ones
-//! of the models' own `tokenizer.json`; llama.cpp holds the same in `llama_vocab::impl::load`
-//! (`src/llama-vocab.cpp`). An unknown rule is refused, because guessing would tokenise
-//! wrongly without anybody noticing.
+//! Byte-level BPE (`tokenizer.ggml.model` = `gpt2`) with the rules of [`splitting`], and SentencePiece's BPE (`llama`), see
+//! [`sentencepiece`]. Anything else is refused, because guessing would tokenise wrongly without anybody noticing.
+
+mod sentencepiece;
+mod splitting;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::gguf::{Gguf, Value};
 use crate::error::Result;
+use splitting::{SplittingRules, splitting_rules};
 
 /// What [`read`] finds.
 #[derive(Debug, Clone)]
@@ -25,20 +27,29 @@ pub(crate) struct Vocabulary {
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// Control tokens that end a turn in the known families; llama.cpp's `special_eog_ids` has them too.
-const END_OF_TURN: [&str; 6] =
-    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>"];
+/// Writes `tokenizer.json` from the file, its tokens, and their types.
+type Writer = fn(&Gguf, &[String], &[i64]) -> Result<Json>;
 
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Tokens that end a turn in the known families; llama.cpp's `special_eog_ids` has them too.
+const END_OF_TURN: [&str; 7] = [
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+];
 
 pub(crate) fn read(gguf: &Gguf, rows: usize) -> Result<Vocabulary> {
-    let model = gguf.text("tokenizer.ggml.model").unwrap_or("missing");
-    if model != "gpt2" {
-        return Err(
-            gguf.unsupported(format!("tokenizer model `{model}` is not known; `gpt2` (byte-level BPE) is"))
-        );
-    }
+    let write: Writer = match gguf.text("tokenizer.ggml.model").unwrap_or("missing") {
+        "gpt2" => byte_level,
+        "llama" => sentencepiece::tokenizer_json,
+        model => {
+            let known = "`gpt2` (byte-level BPE) and `llama` (SentencePiece's BPE)";
+            return Err(gguf.unsupported(format!("tokenizer model `{model}` is not known; {known} are")));
+        }
+    };
     let tokens = gguf
         .texts("tokenizer.ggml.tokens")
         .ok_or_else(|| gguf.malformed("it has no tokenizer.ggml.tokens"))?;
@@ -58,7 +69,9 @@ pub(crate) fn read(gguf: &Gguf, rows: usize) -> Result<Vocabulary> {
     let mut eos_ids: Vec<u32> =
         ["eos_token_id", "eot_token_id", "eom_token_id"].into_iter().filter_map(id).collect();
     let ends = tokens.iter().zip(&types).enumerate();
-    let ends = ends.filter(|(_, (token, kind))| **kind == CONTROL && END_OF_TURN.contains(&token.as_str()));
+    let ends = ends.filter(|(_, (token, kind))| {
+        matches!(**kind, CONTROL | USER_DEFINED) && END_OF_TURN.contains(&token.as_str())
+    });
     eos_ids.extend(ends.map(|(id, _)| id as u32));
     eos_ids.sort_unstable();
     eos_ids.dedup();
@@ -66,7 +79,7 @@ pub(crate) fn read(gguf: &Gguf, rows: usize) -> Result<Vocabulary> {
         return Err(gguf.malformed("no token ends a turn"));
     }
     Ok(Vocabulary {
-        tokenizer_json: tokenizer_json(gguf, tokens, &types)?,
+        tokenizer_json: write(gguf, tokens, &types)?,
         eos_ids,
         bos: with_text(id("bos_token_id")),
         eos: with_text(id("eos_token_id")),
@@ -75,35 +88,43 @@ pub(crate) fn read(gguf: &Gguf, rows: usize) -> Result<Vocabulary> {
     })
 }
 
-fn tokenizer_json(gguf: &Gguf, tokens: &[String], types: &[i64]) -> Result<Json> {
+/// The ids of all tokens.
+fn vocabulary(gguf: &Gguf, tokens: &[String]) -> Result<Map<String, Json>> {
+    let vocabulary: Map<String, Json> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    match vocabulary.len() == tokens.len() {
+        true => Ok(vocabulary),
+        false => Err(gguf.malformed("a token comes twice")),
+    }
+}
+
+/// Tokens that are found in a text before anything else.
+fn added_tokens(tokens: &[String], types: &[i64]) -> Vec<Json> {
+    let added = tokens.iter().zip(types).enumerate();
+    let added = added.filter(|(_, (_, kind))| matches!(**kind, CONTROL | USER_DEFINED));
+    let written = added.map(|(id, (token, kind))| {
+        json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": *kind == CONTROL,
+        })
+    });
+    written.collect()
+}
+
+fn byte_level(gguf: &Gguf, tokens: &[String], types: &[i64]) -> Result<Json> {
     let merges = gguf
         .texts("tokenizer.ggml.merges")
         .ok_or_else(|| gguf.malformed("it has no tokenizer.ggml.merges"))?;
     let pairs: Option<Vec<Json>> =
         merges.iter().map(|merge| merge.split_once(' ').map(|(a, b)| json!([a, b]))).collect();
     let pairs = pairs.ok_or_else(|| gguf.malformed("a merge is not two tokens"))?;
-    let vocabulary: Map<String, Json> =
-        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
-    if vocabulary.len() != tokens.len() {
-        return Err(gguf.malformed("a token comes twice"));
-    }
+    let vocabulary = vocabulary(gguf, tokens)?;
     let known = merges.iter().filter_map(|merge| merge.split_once(' '));
     if let Some((a, b)) = known.into_iter().find(|(a, b)| !vocabulary.contains_key(&format!("{a}{b}"))) {
         return Err(gguf.malformed(format!("the merge of `{a}` and `{b}` gives no token")));
     }
-    let added: Vec<Json> = tokens
-        .iter()
-        .zip(types)
-        .enumerate()
-        .filter(|(_, (_, kind))| matches!(**kind, CONTROL | USER_DEFINED))
-        .map(|(id, (token, kind))| {
-            json!({
-                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": *kind == CONTROL,
-            })
-        })
-        .collect();
-    let rules = splitting_rules(gguf)?;
+    let added = added_tokens(tokens, types);
+    let rules: SplittingRules = splitting_rules(gguf)?;
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
         "normalizer": rules.normalizer, "pre_tokenizer": rules.pre_tokenizer, "post_processor": null,
@@ -113,36 +134,4 @@ fn tokenizer_json(gguf: &Gguf, tokens: &[String], types: &[i64]) -> Result<Json>
             "fuse_unk": false, "byte_fallback": false, "ignore_merges": rules.ignore_merges, "vocab": vocabulary, "merges": pairs,
         },
     }))
-}
-
-struct SplittingRules {
-    normalizer: Json,
-    pre_tokenizer: Json,
-    ignore_merges: bool,
-}
-
-fn splitting_rules(gguf: &Gguf) -> Result<SplittingRules> {
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-    let sequence = |parts: Vec<Json>| json!({"type": "Sequence", "pretokenizers": parts});
-    let rules = |normalizer, pre_tokenizer, ignore_merges| {
-        Ok(SplittingRules { normalizer, pre_tokenizer, ignore_merges })
-    };
-    match gguf.text("tokenizer.ggml.pre").unwrap_or("missing") {
-        "gpt-2" => rules(Json::Null, byte_level(true), false),
-        "smollm" => {
-            let digits = json!({"type": "Digits", "individual_digits": true});
-            rules(Json::Null, sequence(vec![digits, byte_level(true)]), false)
-        }
-        "qwen2" | "deepseek-r1-qwen" => {
-            rules(json!({"type": "NFC"}), sequence(vec![split(QWEN2), byte_level(false)]), false)
-        }
-        "llama-bpe" => rules(Json::Null, sequence(vec![split(LLAMA3), byte_level(false)]), true),
-        other => {
-            let known = "gpt-2, smollm, qwen2, deepseek-r1-qwen, and llama-bpe";
-            Err(gguf.unsupported(format!(
-                "splitting rule `{other}` (tokenizer.ggml.pre) is not known; {known} are"
-            )))
-        }
-    }
 }

@@ -1,32 +1,20 @@
 //! `genai_config.json`: what onnxruntime-genai writes beside a network, as far as it is needed here.
+//!
+//! Left out: its search settings, which are the caller's here, and execution providers, which the operator configures.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::config::{Names, NetworkConfig, OneOrMany, read_json};
 use crate::error::{Error, Result};
 
-/// The checked contents.
-#[derive(Debug, Clone)]
-pub(crate) struct GenaiConfig {
-    pub(crate) filename: String,
-    pub(crate) family: String,
-    pub(crate) vocabulary: usize,
-    pub(crate) context_tokens: usize,
-    pub(crate) eos_ids: Vec<u32>,
-    pub(crate) head_size: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) share_buffer: bool,
-    /// Whether the network gives logits of the last position only. Ours do.
-    pub(crate) last_logits_only: bool,
-    pub(crate) input_ids: String,
-    pub(crate) attention_mask: String,
-    pub(crate) position_ids: String,
-    pub(crate) logits: String,
-    layers: usize,
-    past: [String; 2],
-    present: [String; 2],
-}
+pub(super) const FILE: &str = "genai_config.json";
+
+/// Families whose exports hold two sets of rotary frequencies and choose by the length so far, which the configuration does not
+/// say. The number is where all published ones switch (Phi-3.5 and Phi-4-mini model cards). Past it, keys that were
+/// rotated before would be wrong, so sequences end there.
+const LONG_ROPE: (&[&str], usize) = (&["phi3", "phi3small", "phimoe", "phi4mm"], 4096);
 
 #[derive(Deserialize)]
 struct Raw {
@@ -45,13 +33,6 @@ struct RawModel {
     decoder: RawDecoder,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
 #[derive(Deserialize, Default)]
 struct RawSearch {
     #[serde(default)]
@@ -64,6 +45,8 @@ struct RawDecoder {
     head_size: usize,
     num_hidden_layers: usize,
     num_key_value_heads: usize,
+    /// Ours alone: where a second set of rotary frequencies begins to be used.
+    original_context_length: Option<usize>,
     #[serde(default)]
     inputs: RawInputs,
     #[serde(default)]
@@ -86,79 +69,48 @@ struct RawOutputs {
     present_value_names: Option<String>,
 }
 
-impl GenaiConfig {
-    pub(crate) fn load(directory: &Path) -> Result<Self> {
-        let path = directory.join("genai_config.json");
-        let corrupt = |reason: String| Error::CorruptModel { path: path.clone(), reason };
-        let bytes = std::fs::read(&path).map_err(|error| corrupt(error.to_string()))?;
-        let raw: Raw = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        let config = Self::from_raw(raw);
-        config.check().map_err(corrupt)?;
-        Ok(config)
+pub(super) fn load(directory: &Path) -> Result<NetworkConfig> {
+    let path = directory.join(FILE);
+    let Raw { model, search } = read_json(&path)?;
+    let decoder = model.decoder;
+    // The file name must stay inside the directory.
+    if decoder.filename.is_empty() || decoder.filename.contains(['/', '\\']) {
+        let reason = format!("the network's file name is `{}`", decoder.filename);
+        return Err(Error::CorruptModel { path, reason });
     }
+    let switches = decoder.original_context_length.is_none() && LONG_ROPE.0.contains(&model.r#type.as_str());
+    let context_tokens = match switches {
+        true => model.context_length.min(LONG_ROPE.1),
+        false => model.context_length,
+    };
+    Ok(NetworkConfig {
+        file: directory.join(&decoder.filename),
+        family: model.r#type,
+        vocabulary: model.vocab_size,
+        context_tokens,
+        eos_ids: model.eos_token_id.ids().to_vec(),
+        layers: Some(decoder.num_hidden_layers),
+        kv_heads: Some(decoder.num_key_value_heads),
+        head_size: Some(decoder.head_size),
+        share_buffer: search.past_present_share_buffer,
+        long_rope_from: decoder.original_context_length,
+        names: names(decoder.inputs, decoder.outputs),
+    })
+}
 
-    fn from_raw(raw: Raw) -> Self {
-        let RawModel { r#type, vocab_size, context_length, eos_token_id, decoder } = raw.model;
-        let or = |name: Option<String>, default: &str| name.unwrap_or_else(|| default.to_owned());
-        let (inputs, outputs) = (decoder.inputs, decoder.outputs);
-        Self {
-            filename: decoder.filename,
-            family: r#type,
-            vocabulary: vocab_size,
-            context_tokens: context_length,
-            eos_ids: match eos_token_id {
-                OneOrMany::One(id) => vec![id],
-                OneOrMany::Many(ids) => ids,
-            },
-            head_size: decoder.head_size,
-            kv_heads: decoder.num_key_value_heads,
-            share_buffer: raw.search.past_present_share_buffer,
-            last_logits_only: false,
-            input_ids: or(inputs.input_ids, "input_ids"),
-            attention_mask: or(inputs.attention_mask, "attention_mask"),
-            position_ids: or(inputs.position_ids, "position_ids"),
-            logits: or(outputs.logits, "logits"),
-            layers: decoder.num_hidden_layers,
-            past: [
-                or(inputs.past_key_names, "past_key_values.%d.key"),
-                or(inputs.past_value_names, "past_key_values.%d.value"),
-            ],
-            present: [
-                or(outputs.present_key_names, "present.%d.key"),
-                or(outputs.present_value_names, "present.%d.value"),
-            ],
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let numbers = [
-            ("vocab_size", self.vocabulary, 1 << 22),
-            ("context_length", self.context_tokens, 1 << 24),
-            ("head_size", self.head_size, 4096),
-            ("num_hidden_layers", self.layers, 1024),
-            ("num_key_value_heads", self.kv_heads, 4096),
-        ];
-        if let Some((name, value, most)) =
-            numbers.into_iter().find(|(_, value, most)| !(1..=*most).contains(value))
-        {
-            return Err(format!("{name} is {value}, not from 1 to {most}"));
-        }
-        // The file name must stay inside the directory.
-        if self.filename.is_empty() || self.filename.contains(['/', '\\']) {
-            return Err(format!("the network's file name is `{}`", self.filename));
-        }
-        Ok(())
-    }
-
-    /// Layers with a cache.
-    pub(crate) fn layers(&self) -> usize {
-        self.layers
-    }
-
-    /// Names of each cache input and the output that continues it.
-    pub(crate) fn cache_names(&self) -> Vec<(String, String)> {
-        let name = |pattern: &str, layer: usize| pattern.replace("%d", &layer.to_string());
-        let pairs = (0..self.layers).flat_map(|layer| [0, 1].map(|part| (layer, part)));
-        pairs.map(|(layer, part)| (name(&self.past[part], layer), name(&self.present[part], layer))).collect()
+fn names(inputs: RawInputs, outputs: RawOutputs) -> Names {
+    let usual = Names::default();
+    let [past_key, past_value] = usual.past;
+    let [present_key, present_value] = usual.present;
+    Names {
+        input_ids: inputs.input_ids.unwrap_or(usual.input_ids),
+        attention_mask: inputs.attention_mask.unwrap_or(usual.attention_mask),
+        position_ids: inputs.position_ids.unwrap_or(usual.position_ids),
+        logits: outputs.logits.unwrap_or(usual.logits),
+        past: [inputs.past_key_names.unwrap_or(past_key), inputs.past_value_names.unwrap_or(past_value)],
+        present: [
+            outputs.present_key_names.unwrap_or(present_key),
+            outputs.present_value_names.unwrap_or(present_value),
+        ],
     }
 }

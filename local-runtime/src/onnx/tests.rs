@@ -1,21 +1,26 @@
 //! Logits against references that were computed in floating point from the same dequantised weights
-//! (`fixtures/make_fixtures.py`).
+//! (`fixtures/make_fixtures.py`). Other tools' layouts are in [`families`], what is refused in [`refusals`].
 //!
 //! What remains between the two is that `MatMulNBits` rounds activations to 8 bits at accuracy level 4. Measured
 //! when the tolerances were set: largest differences 0.13 to 0.34 of logits
 //! with a spread of about 2, divergences 0.0006 to 0.0032. SmolLM2: divergence 0.0038, top-1 0.982 over 165 positions.
 //! Qwen2.5-Coder 1.5B: 0.0017, 0.994 over 163.
 
+mod converted;
+mod families;
+mod refusals;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::{GenaiConfig, OnnxBackend};
+use super::{NetworkConfig, OnnxBackend};
 use crate::artifact::{ModelDir, NoProgress, PipFetcher, Store};
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::convert::Operators;
+use crate::error::Result;
 use crate::generate::distribution::{Distribution, most_likely};
 use crate::paged::PagedBackend;
 
@@ -31,11 +36,16 @@ fn backend(model: &Path) -> Box<dyn Backend> {
     let config = RuntimeConfig { threads: Some(2), ..RuntimeConfig::new(model) };
     let manifest = ModelDir::open(model).and_then(|model| model.manifest);
     if manifest.is_some_and(|manifest| manifest.own_operators) {
-        let genai = GenaiConfig::load(model).expect("the description is sound");
-        Box::new(PagedBackend::load(&library(), &config, &genai).expect("the model loads"))
+        let network = NetworkConfig::load(model).expect("the description is sound");
+        Box::new(PagedBackend::load(&library(), &config, &network).expect("the model loads"))
     } else {
-        Box::new(OnnxBackend::load(&library(), &config).expect("the model loads"))
+        Box::new(load_onnx(model).expect("the model loads"))
     }
+}
+
+fn load_onnx(model: &Path) -> Result<OnnxBackend> {
+    let config = RuntimeConfig { threads: Some(2), ..RuntimeConfig::new(model) };
+    OnnxBackend::load(&library(), &config, NetworkConfig::load(model)?)
 }
 
 fn fixture(name: &str) -> PathBuf {

@@ -10,7 +10,7 @@ use crate::artifact::{ModelDir, NoProgress, PipFetcher, Store};
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::config::RuntimeConfig;
 use crate::convert::Operators;
-use crate::onnx::GenaiConfig;
+use crate::onnx::NetworkConfig;
 
 /// The fixture converted for our operators, once.
 fn model() -> &'static Path {
@@ -30,7 +30,7 @@ fn backend(cache_mib: u32) -> PagedBackend {
     let library =
         store.ensure_onnx_runtime(None, &PipFetcher::default(), &NoProgress, false).expect("ONNX Runtime");
     let config = RuntimeConfig { threads: Some(2), cache_mib, ..RuntimeConfig::new(model()) };
-    let genai = GenaiConfig::load(model()).expect("the description is sound");
+    let genai = NetworkConfig::load(model()).expect("the description is sound");
     PagedBackend::load(&library, &config, &genai).expect("the model loads")
 }
 

@@ -6,6 +6,7 @@
 mod default_model;
 mod encoder;
 mod hostile;
+mod layouts;
 mod smollm2;
 mod store;
 
