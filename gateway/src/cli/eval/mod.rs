@@ -125,8 +125,7 @@ fn model(options: &Options) -> Outcome {
     }
     let overrides = Overrides { model: options.model.clone(), ..Overrides::default() };
     let config = options.common.load(overrides)?;
-    let settings =
-        config.local.as_ref().ok_or_else(|| CliError::Fault(String::from("local.enabled is false")))?;
+    let settings = config.local().ok_or_else(|| CliError::Fault(String::from("local.enabled is false")))?;
     // Made before the hours of work whose results it is for.
     let mut answers = options.answers.as_deref().map(create).transpose()?;
     let runtime = local::load(&config, settings).map_err(CliError::Fault)?;
@@ -200,7 +199,7 @@ fn conditions(
     runtime: &Runtime,
     python: Option<&Python>,
 ) -> Result<Conditions, CliError> {
-    let settings = config.local.as_ref();
+    let settings = config.local();
     let installed = settings.and_then(|settings| local::store(config).locate(&settings.model));
     let manifest = installed.and_then(|ModelDir { manifest, .. }| manifest);
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
