@@ -320,7 +320,9 @@ impl<B: Backend> Worker<B> {
                 }
                 // What was computed for wrong guesses is forgotten; their logits are skipped.
                 let surplus = share.outputs - 1 - output;
-                (0..surplus).for_each(|_| drop(rows.next()));
+                if surplus > 0 {
+                    rows.nth(surplus - 1);
+                }
                 running.computed -= surplus;
                 if surplus > 0 {
                     self.backend.truncate(running.id, running.computed);

@@ -20,6 +20,7 @@ use crate::settlement::{Account, Tally};
 
 /// What a target answered.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each request, moved a few times")]
 pub enum Answer {
     /// Everything at once.
     Whole(Whole),

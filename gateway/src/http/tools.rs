@@ -236,7 +236,7 @@ mod tests {
             (f(r#"{"name":"a b"}"#), "null", "null", "tools[0].function.name"),
             (f(r#"{"name":"f","description":1}"#), "null", "null", "tools[0].function.description"),
             (f(r#"{"name":"f","parameters":[]}"#), "null", "null", "tools[0].function.parameters"),
-            (F.replace("[{", "[{\"type\":\"x\"},{").replace("}}}]", "}}}]"), "1", "null", "tool_choice"),
+            (F.replace("[{", "[{\"type\":\"x\"},{"), "1", "null", "tool_choice"),
             (format!("[{0},{0}]", &F[1..F.len() - 1]), "null", "null", "tools[1].function.name"),
             (format!("[{}]", vec![&F[1..F.len() - 1]; 129].join(",")), "null", "null", "tools"),
             (F.to_owned(), "\"sometimes\"", "null", "tool_choice"),

@@ -221,7 +221,6 @@ mod tests {
     /// Prints what the passes cost; run it by hand with `--ignored --nocapture` on an idle machine.
     #[test]
     #[ignore = "a measurement, not a test of behaviour"]
-    #[expect(clippy::print_stdout, reason = "its output is its purpose")]
     fn passes_over_a_large_vocabulary_are_fast() {
         let logits = logits(151_936);
         let time = |name: &str, pass: &dyn Fn() -> u64| {

@@ -78,7 +78,7 @@ fn round_gated(row: &[f32], blocks: &mut [Block], gelu: bool) {
         if gelu {
             for ((value, &g), &u) in values.iter_mut().zip(gate).zip(up) {
                 // 0.5 x (1 + tanh(z)) = x * sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3): Hendrycks and Gimpel 2016.
-                let z = 0.797_884_56 * (g + 0.044_715 * g * g * g);
+                let z = 0.797_884_6 * (g + 0.044_715 * g * g * g);
                 *value = g / (1.0 + exponential(-2.0 * z)) * u;
             }
         } else {

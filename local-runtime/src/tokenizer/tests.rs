@@ -196,9 +196,7 @@ fn hostile_templates_are_refused() {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
         "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('xxxxxxxxxx') }}".to_owned(),
         "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
-        format!(
-            "{{% set n = namespace(x='x') %}}{{% for a in range(24) %}}{{% set n.x = n.x ~ n.x %}}{{% endfor %}}{{% for a in range(99999) %}}{{% for b in range(99) %}}{{{{ 1 if n.x == n.x ~ 'y' }}}}{{% endfor %}}{{% endfor %}}"
-        ),
+        "{% set n = namespace(x='x') %}{% for a in range(24) %}{% set n.x = n.x ~ n.x %}{% endfor %}{% for a in range(99999) %}{% for b in range(99) %}{{ 1 if n.x == n.x ~ 'y' }}{% endfor %}{% endfor %}".to_owned(),
         "{{ raise_exception('roles must alternate') }}".to_owned(),
         "{% include '/etc/passwd' %}".to_owned(),
         "{% extends 'x' %}".to_owned(),

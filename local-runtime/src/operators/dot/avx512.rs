@@ -145,8 +145,9 @@ fn super6<const M: usize>(tile: &[u8], x: [&[Block]; M]) -> [__m512; M] {
                 let x = &row[unit * BLOCKS + block];
                 for half in 0..2 {
                     let mut dot = _mm512_setzero_si512();
-                    for group in 4 * half..4 * half + 4 {
-                        dot = _mm512_dpbusd_epi32(dot, groups[group], _mm512_set1_epi32(x.quants[group]));
+                    let quants = &x.quants[4 * half..4 * half + 4];
+                    for (group, &quants) in groups[4 * half..].iter().zip(quants) {
+                        dot = _mm512_dpbusd_epi32(dot, *group, _mm512_set1_epi32(quants));
                     }
                     let scaled = _mm512_mul_ps(scales[half], _mm512_set1_ps(x.scale));
                     *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scaled, *sum);
