@@ -36,7 +36,7 @@ pub(super) fn check(json: &Json) -> Result<(), String> {
     match model.get("vocab") {
         Some(Json::Object(vocabulary)) => {
             within("tokens", vocabulary.len(), VOCABULARY_MAX as usize)?;
-            vocabulary.values().try_for_each(|id| check_id(id))?;
+            vocabulary.values().try_for_each(check_id)?;
         }
         Some(Json::Array(vocabulary)) => within("tokens", vocabulary.len(), VOCABULARY_MAX as usize)?,
         _ => return Err("its model has no vocab".to_owned()),
