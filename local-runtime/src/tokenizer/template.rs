@@ -212,10 +212,9 @@ fn call_json(call: &ToolCall, guard: &Guard<'_>) -> Json {
 fn split_reasoning<'m>(message: &'m ChatMessage, source: &str) -> (Option<&'m str>, Option<&'m str>) {
     let content = message.content.as_deref();
     let knows = source.contains("reasoning_content") && source.contains("</think>");
-    if message.role == crate::chat::Role::Assistant
-        && message.reasoning.is_none()
-        && knows
-        && let Some((before, after)) = content.and_then(|content| content.rsplit_once("</think>"))
+    let may_hold = message.role == crate::chat::Role::Assistant && message.reasoning.is_none() && knows;
+    if let Some((before, after)) =
+        content.filter(|_| may_hold).and_then(|content| content.rsplit_once("</think>"))
     {
         let first = before.split("</think>").next().unwrap_or(before).trim_end_matches('\n');
         let reasoning = first.rsplit("<think>").next().unwrap_or(first).trim_start_matches('\n');

@@ -140,6 +140,37 @@ families! {
     falcon3_prompts_are_as_in_transformers: "falcon3",
 }
 
+/// The bounds on templates are far from what conversations need: a thousand turns of a kilobyte, with tools.
+#[test]
+fn long_conversations_are_within_the_bounds() {
+    for entry in std::fs::read_dir(fixtures()).expect("fixtures").flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|end| end != "json") {
+            continue;
+        }
+        let family = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        let golden = golden(&family);
+        let case = golden.cases.iter().find(|case| case.name == "tools").expect("the case");
+        let turns = (0..1000).map(|turn| {
+            let role = if turn % 2 == 0 { Role::User } else { Role::Assistant };
+            ChatMessage::new(role, "Some words < and [marks] ".repeat(41))
+        });
+        let mut prompt = ChatPrompt { messages: turns.collect(), ..case.prompt(golden.now) };
+        prompt.messages.push(ChatMessage::new(Role::User, "Well?"));
+        let source = std::fs::read_to_string(path.with_extension("jinja")).expect("a template");
+        let templates =
+            ChatTemplates::compile([("default".to_owned(), source)].into(), golden.special_tokens)
+                .expect("compiles");
+        let control = ControlTokens::new(CONTROL_TOKENS, &templates.sources()).expect("tokens");
+        let started = std::time::Instant::now();
+        let (text, _) =
+            templates.render(&prompt, &control).unwrap_or_else(|error| panic!("{family}: {error}"));
+        assert!(text.len() > 1_000_000, "{family}");
+        assert!(started.elapsed().as_secs() < 5, "{family}: {:?}", started.elapsed());
+        println!("{family}: {:?} for {} KB", started.elapsed(), text.len() / 1000);
+    }
+}
+
 /// Token ids, with the model's own tokenizer.
 fn check_ids(family: &str, directory: &Path) {
     let golden = golden(family);
