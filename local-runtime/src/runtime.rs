@@ -180,7 +180,7 @@ impl Runtime {
     }
 
     /// Compiles the form that answers must have, for [`GenerateRequest::constraint`]. The last few are remembered. Blocks for
-    /// milliseconds, and the first time for as long as it takes to sort the vocabulary (half a second).
+    /// milliseconds, and the first time for as long as it takes to sort the vocabulary (some tenths of a second).
     ///
     /// # Errors
     /// [`Error::InvalidConstraint`] if it cannot be satisfied, is not supported, or is too large.

