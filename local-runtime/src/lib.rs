@@ -49,6 +49,7 @@ mod constrain;
 mod convert;
 mod encoder;
 mod error;
+mod exponential;
 mod generate;
 mod onnx;
 mod operators;

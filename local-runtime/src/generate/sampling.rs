@@ -5,14 +5,16 @@
 //! temperature, `top_k`, `min_p`, `top_p`. Not-a-number and infinities count as impossible.
 //!
 //! The same seed gives the same tokens for the same logits. Whether the logits are the same is the
-//! network's business: they are on one machine with one library, model, and number of threads; other machines, other
-//! batches, and reused prefixes may differ in the last bits, and one different token changes all that follow.
+//! network's business. Networks that this crate converted give the same on one machine with one library, whatever else is computed
+//! beside them and whether or not a prefix was remembered. Other machines may differ in the last bits, networks in the layouts
+//! of others also with the number of threads, and one different token changes all that follow.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Sampling;
-use super::distribution::{exponential, for_each_above, maximum, most_likely_id};
+use super::distribution::{for_each_above, maximum, most_likely_id};
+use crate::exponential::exponential;
 
 /// Tokens whose weight relative to the best is below e^-30 are never drawn: together they have less than
 /// 1e-8 of the probability, which is below the weights' resolution.

@@ -7,6 +7,7 @@
 use archmage::prelude::*;
 
 use super::layout::BLOCK;
+use crate::exponential::exponential;
 
 /// Thirty-two neighbours: `x ≈ scale * q`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,23 +114,4 @@ fn round_block(values: &[f32; BLOCK]) -> Block {
     let sums = [&rounded[..16], &rounded[16..]].map(|half| half.iter().sum::<i32>());
     let halves = sums.map(|sum| scale * sum as f32);
     Block { quants, scale, sum: scale * (sums[0] + sums[1]) as f32, halves }
-}
-
-/// `e^x` to about 2 units in the last place, branch-free so that loops over it become vector code; 0 below -87 and
-/// `e^88` above 88. Range reduction to `2^n * e^r`, `|r| <= ln 2 / 2`, and a polynomial of degree 6
-/// (Taylor's, its error there is below 2e-7).
-#[inline(always)]
-pub(super) fn exponential(x: f32) -> f32 {
-    let x = x.clamp(-87.3, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    // ln 2 in two parts, so that the difference keeps its last bits.
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let polynomial = 1.0 / 720.0;
-    let polynomial = polynomial * r + 1.0 / 120.0;
-    let polynomial = polynomial * r + 1.0 / 24.0;
-    let polynomial = polynomial * r + 1.0 / 6.0;
-    let polynomial = polynomial * r + 0.5;
-    let polynomial = polynomial * r + 1.0;
-    let polynomial = polynomial * r + 1.0;
-    f32::from_bits(((n as i32 + 127) << 23) as u32) * polynomial
 }

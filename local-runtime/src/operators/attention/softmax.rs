@@ -4,8 +4,8 @@
 
 use archmage::prelude::*;
 
-use super::super::activations::exponential;
 use super::PAGE_TOKENS;
+use crate::exponential::exponential;
 
 /// A page that rows attend to.
 #[derive(Debug, Clone, Copy)]
