@@ -15,6 +15,13 @@ Preparation, once:
     target/release/sluicegate models pull qwen2.5-coder-1.5b-instruct                     # converts and installs it
     target/release/sluicegate models pull qwen2.5-coder-1.5b-instruct --gguf qwen.gguf    # the file it is made from
 
+Where that fails with an illegal instruction, a package built for another processor was cached, or the machine is a
+virtual one that announces matrix instructions (AMX) without allowing them. Name the instructions then:
+
+    CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AVX512=ON \\
+        -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON -DGGML_AVX_VNNI=ON" \\
+        venv/bin/pip install --no-cache-dir --force-reinstall --no-deps --no-binary llama-cpp-python llama-cpp-python
+
 Any other GGUF file of a supported family: `sluicegate models convert FILE --name NAME`, then `--gguf FILE --model NAME`.
 
 Run:
@@ -136,7 +143,7 @@ def run_json(command):
     except OSError as error:
         raise Fault(f"{command[0]}: {error}") from error
     if done.returncode == -signal.SIGILL:
-        raise Fault(f"{command[0]}: was compiled for another processor (illegal instruction); see the preparation")
+        raise Fault(f"{command[0]}: illegal instruction: llama.cpp was compiled for more than this machine allows, see --help")
     if done.returncode != 0:
         raise Fault(f"{' '.join(map(str, command))} failed:\n{done.stderr.strip()[-2000:]}")
     try:
