@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::accelerator::Accelerator;
 use crate::artifact::ModelDir;
 use crate::backend::{Backend, Chunk, Opened, Opening, SequenceId};
 use crate::chat::{ChatPrompt, ToolFormat};
@@ -76,6 +77,11 @@ impl Runtime {
             manifest: ModelDir::open(&config.model_dir).and_then(|model| model.manifest),
         };
         if model.manifest.as_ref().is_some_and(|manifest| manifest.own_operators) {
+            if config.accelerator != Accelerator::Cpu {
+                let reason =
+                    "the model was converted for the processor; convert it with `models convert --portable`";
+                return Err(Error::InvalidConfig { field: "accelerator", reason: reason.to_owned() });
+            }
             let config = if config.tune { tune(library, config, &network)? } else { config };
             let backend = PagedBackend::load(library, &config, &network)?;
             return Self::start(backend, model, codec, &network, &config);

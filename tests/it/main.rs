@@ -6,6 +6,7 @@ mod commands;
 mod embeddings;
 mod faults;
 mod forms;
+mod models;
 mod routing;
 mod sdk;
 mod tools;

@@ -13,6 +13,8 @@ use crate::{client, eventually};
 
 /// The small model that the tests run.
 pub const MODEL: &str = "smollm2-135m-instruct";
+/// The section that runs it.
+const LOCAL: &str = "[local]\nmodel = \"smollm2-135m-instruct\"\nspinning = false\nmax_output_tokens = 24\n";
 
 /// Path of the `sluicegate` binary that belongs to this test run.
 ///
@@ -122,9 +124,27 @@ impl Gateway {
             Some(path) => Directory::Given(path.to_owned()),
             None => Directory::Own(tempfile::tempdir().unwrap()),
         };
-        let local = format!("[local]\nmodel = \"{MODEL}\"\nspinning = false\nmax_output_tokens = 24\n");
-        let gateway = Self::start(directory, &format!("{config}\n{local}"), arguments).await;
+        let gateway = Self::start(directory, &format!("{config}\n{LOCAL}"), arguments).await;
         gateway.wait_ready().await;
+        gateway
+    }
+
+    /// Starts a gateway with the small model and more lines of `[local]`, and waits until it is ready.
+    pub async fn with_model_and(settings: &str) -> Self {
+        tokio::task::spawn_blocking(ensure_model).await.unwrap();
+        let own = Directory::Own(tempfile::tempdir().unwrap());
+        let gateway = Self::start(own, &format!("{LOCAL}{settings}"), &[]).await;
+        gateway.wait_ready().await;
+        gateway
+    }
+
+    /// The same, when the model cannot be used; waits until it has said so.
+    pub async fn with_unusable_model(settings: &str) -> Self {
+        tokio::task::spawn_blocking(ensure_model).await.unwrap();
+        let own = Directory::Own(tempfile::tempdir().unwrap());
+        let gateway = Self::start(own, &format!("{LOCAL}{settings}"), &[]).await;
+        let refused = "the local model cannot be used";
+        eventually("the refusal", async || gateway.log().contains(refused).then_some(())).await;
         gateway
     }
 
@@ -264,6 +284,13 @@ impl Gateway {
         connection.busy_timeout(Duration::from_secs(5)).unwrap();
         let count = "SELECT COUNT(*) FROM requests WHERE state = ?1";
         connection.query_row(count, [state], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+    }
+
+    /// Asks it to read its configuration again.
+    #[cfg(unix)]
+    pub fn hang_up(&self) {
+        let status = Command::new("kill").args(["-HUP", &self.id().to_string()]).status().unwrap();
+        assert!(status.success());
     }
 
     /// Asks it to stop and waits for its end.
