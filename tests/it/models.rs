@@ -7,6 +7,7 @@ use harness::client::{ask, chat, get};
 use harness::eventually;
 use harness::process::{Gateway, MODEL, ensure_model};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// The small model under another name.
 async fn twin(directory: &Path, name: &str) -> PathBuf {
@@ -50,14 +51,13 @@ async fn company_in_a_batch_changes_no_answer() {
         alone.push(answer(&chat(gateway.data, question).await.json()));
     }
     let address = gateway.data;
-    let running: Vec<_> = questions
-        .into_iter()
-        .map(|question| tokio::spawn(async move { chat(address, &question).await }))
-        .collect();
-    let mut together = Vec::new();
-    for reply in running {
-        together.push(answer(&reply.await.unwrap().json()));
+    let mut running = JoinSet::new();
+    for (index, question) in questions.into_iter().enumerate() {
+        running.spawn(async move { (index, chat(address, &question).await) });
     }
+    let mut together = running.join_all().await;
+    together.sort_by_key(|(index, _)| *index);
+    let together: Vec<_> = together.iter().map(|(_, reply)| answer(&reply.json())).collect();
     assert_eq!(alone, together);
     let model = &models(&gateway).await[0];
     assert_eq!(
@@ -94,10 +94,9 @@ async fn a_model_is_exchanged_without_dropping_a_request() {
     let gateway = Gateway::with_model("").await;
     let mut long = ask("local/default", "Write a very long story about a river.");
     (long["max_tokens"], long["stream"]) = (json!(400), json!(true));
-    let running = tokio::spawn({
-        let (address, long) = (gateway.data, long.clone());
-        async move { chat(address, &long).await }
-    });
+    let mut running = JoinSet::new();
+    let address = gateway.data;
+    running.spawn(async move { chat(address, &long).await });
     eventually("the request to run", async || (models(&gateway).await[0]["running"] == 1).then_some(()))
         .await;
 
@@ -109,11 +108,12 @@ async fn a_model_is_exchanged_without_dropping_a_request() {
     let (model, _) = answer(&chat(gateway.data, &ask("local/default", "Say hi.")).await.json());
     assert_eq!(model, "local/successor");
 
-    let events = running.await.unwrap().events();
+    let events = running.join_next().await.unwrap().unwrap().events();
     assert_eq!(events.last().unwrap(), "[DONE]", "the old model finished what it had begun");
     let finish = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
-    let finish =
-        finish.filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str().map(str::to_owned)).last();
+    let finish = finish
+        .filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str().map(str::to_owned))
+        .next_back();
     assert!(matches!(finish.as_deref(), Some("stop" | "length")), "{finish:?}");
 
     // A file that does not load changes nothing.
