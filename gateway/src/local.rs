@@ -19,6 +19,11 @@ use crate::provision::{HttpFetcher, ProgressBars};
 /// A step that runs for longer than this is stuck: the slowest takes seconds.
 const STUCK: Duration = Duration::from_secs(120);
 
+/// A model whose worker died is loaded again after this time.
+const MEND_AFTER: Duration = Duration::from_secs(60);
+/// Former ids of a target that are remembered.
+const FORMER_IDS_MAX: usize = 8;
+
 /// State of an embedded model.
 #[derive(Debug, Clone)]
 enum State {
@@ -46,7 +51,15 @@ struct Now {
     config: Arc<Local>,
     state: State,
     target: Arc<Target>,
+    /// Ids that the target had before it was exchanged: requests may have been decided for them.
+    former: Vec<Arc<str>>,
     used: Instant,
+    /// Counts loads that were begun; only the newest may take effect.
+    loads: u64,
+    /// Thread count and spinning that were measured for these settings.
+    measured: Option<(usize, bool)>,
+    /// Models that were exchanged or put to sleep and may still have requests to finish.
+    retired: Vec<Runtime>,
 }
 
 /// What loading a model came to, and how long it took.
@@ -58,7 +71,16 @@ impl LocalModel {
     pub fn new(config: Local, store: StoreSettings) -> Self {
         let state = State::Loading;
         let target = target(&config, &state);
-        let now = RwLock::new(Now { config: Arc::new(config), state, target, used: Instant::now() });
+        let now = RwLock::new(Now {
+            config: Arc::new(config),
+            state,
+            target,
+            former: Vec::new(),
+            used: Instant::now(),
+            loads: 0,
+            measured: None,
+            retired: Vec::new(),
+        });
         Self { store, now, changes: watch::Sender::new(0) }
     }
 
@@ -78,6 +100,31 @@ impl LocalModel {
                 Arc::new(Target { availability, ..(*now.target).clone() })
             }
             _ => now.target.clone(),
+        }
+    }
+
+    /// Whether requests for a target are this model's: it is its target, or was until the model was exchanged.
+    #[must_use]
+    pub fn answers_for(&self, id: &str) -> bool {
+        let now = self.now();
+        &*now.target.id == id || now.former.iter().any(|former| &**former == id)
+    }
+
+    /// The loaded model, and those that were replaced and may still be busy.
+    #[must_use]
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        let now = self.now();
+        let current = if let State::Ready(runtime) = &now.state { Some(runtime.clone()) } else { None };
+        current.into_iter().chain(now.retired.iter().cloned()).collect()
+    }
+
+    /// Whether there is nothing to mend: it is loaded and lives, sleeps, or is being loaded.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        match &self.now().state {
+            State::Ready(runtime) => runtime.is_healthy(),
+            State::Asleep | State::Loading | State::Installed => true,
+            State::Failed(_) => false,
         }
     }
 
@@ -104,12 +151,15 @@ impl LocalModel {
             }
             changes.changed().await.ok()?;
         }
-        self.write(|now| now.used = Instant::now());
+        self.now.write().unwrap_or_else(PoisonError::into_inner).used = Instant::now();
         self.runtime()
     }
 
     /// Begins to load the model if it sleeps.
     fn wake(self: &Arc<Self>) {
+        if !matches!(self.now().state, State::Asleep) {
+            return;
+        }
         let sleeps = self.write(|now| {
             let sleeps = matches!(now.state, State::Asleep);
             if sleeps {
@@ -118,7 +168,7 @@ impl LocalModel {
             sleeps
         });
         if sleeps {
-            self.load_beside(self.config(), |(loaded, took)| match loaded {
+            self.begin(true, self.config(), |(loaded, took)| match loaded {
                 Ok(runtime) => {
                     let seconds = took.as_secs_f64();
                     tracing::info!(model = runtime.info().name, seconds, "the local model was loaded again");
@@ -129,25 +179,34 @@ impl LocalModel {
     }
 
     /// Loads the model, on a thread of its own because that blocks for seconds or, the first time, minutes; the thread ends
-    /// with the process. If another model is in use, it stays so until the new one is ready, and for good if loading fails.
+    /// with the process. If another model is in use or asleep, it stays so until the new one is ready, and for good if loading
+    /// fails or a newer load was begun.
     pub fn load_beside(
         self: &Arc<Self>,
         config: Arc<Local>,
         report: impl FnOnce(Report<'_>) + Send + 'static,
     ) {
+        self.begin(false, config, report);
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        wakes: bool,
+        config: Arc<Local>,
+        report: impl FnOnce(Report<'_>) + Send + 'static,
+    ) {
+        let (load, measured) = self.write(|now| {
+            now.loads += 1;
+            (now.loads, now.measured.filter(|_| now.config == config))
+        });
         let model = self.clone();
         let work = move || {
             let started = Instant::now();
-            let attempt = std::panic::AssertUnwindSafe(|| load_with(&model.store, &config));
+            let attempt = std::panic::AssertUnwindSafe(|| load_with(&model.store, &config, measured));
             let loaded = std::panic::catch_unwind(attempt)
                 .unwrap_or_else(|_| Err(String::from("loading it failed with a bug of ours")));
             report((&loaded, started.elapsed()));
-            if loaded.is_ok() {
-                model.write(|now| now.config = config);
-            } else if model.runtime().is_some() {
-                return;
-            }
-            model.set(loaded);
+            model.write(|now| now.loaded(load, wakes, config, loaded));
         };
         if let Err(error) = std::thread::Builder::new().name(String::from("load-model")).spawn(work) {
             self.set(Err(error.to_string()));
@@ -156,20 +215,19 @@ impl LocalModel {
 
     /// Unloads the model if it has been idle for as long as its settings allow. Returns whether it did.
     pub fn sleep_if_idle(&self) -> bool {
-        let idle = |now: &Now| {
-            let State::Ready(runtime) = &now.state else { return false };
-            let load = runtime.load_now();
-            let patience = now.config.unload_after.filter(|patience| now.used.elapsed() >= *patience);
-            patience.is_some() && load.running == 0 && load.waiting == 0
-        };
-        self.write(|now| {
-            let sleeps = idle(now);
-            if sleeps {
-                // The target stays as it is: requests may still be sent to it.
-                now.state = State::Asleep;
-            }
-            sleeps
-        })
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let State::Ready(runtime) = &now.state else { return false };
+        let load = runtime.load_now();
+        if load.running > 0 || load.waiting > 0 {
+            now.used = Instant::now();
+            return false;
+        }
+        let sleeps = now.config.unload_after.is_some_and(|patience| now.used.elapsed() >= patience);
+        if sleeps {
+            // The target stays as it is: requests may still be sent to it.
+            now.retire(State::Asleep);
+        }
+        sleeps
     }
 
     /// Why it cannot be used, if it cannot.
@@ -237,6 +295,22 @@ impl LocalModel {
         self.put(state);
     }
 
+    /// Begins to load a model again whose worker has died, at most once a minute. Returns whether it did.
+    pub fn mend(self: &Arc<Self>, report: impl FnOnce(Report<'_>) + Send + 'static) -> bool {
+        let dead = self.write(|now| {
+            let dead = matches!(&now.state, State::Ready(runtime) if !runtime.is_healthy());
+            let mends = dead && now.used.elapsed() >= MEND_AFTER;
+            if mends {
+                now.used = Instant::now();
+            }
+            mends
+        });
+        if dead {
+            self.begin(false, self.config(), report);
+        }
+        dead
+    }
+
     fn put(&self, state: State) {
         self.write(|now| {
             now.target = target(&now.config, &state);
@@ -256,13 +330,52 @@ impl LocalModel {
         result
     }
 }
-fn target(config: &Local, state: &State) -> Arc<Target> {
-    let (name, context_tokens, tools) = match state {
-        State::Ready(runtime) => {
-            let info = runtime.info();
-            (info.name.clone(), info.context_tokens, info.tool_format.is_some())
+impl Now {
+    /// Takes the outcome of a load over, unless a newer one was begun.
+    fn loaded(&mut self, load: u64, wakes: bool, config: Arc<Local>, loaded: Result<Runtime, String>) {
+        if load != self.loads {
+            return;
         }
-        _ => (model_name(&config.model), config.context_tokens, false),
+        match loaded {
+            Ok(runtime) => {
+                let former = self.target.id.clone();
+                self.measured = Some((runtime.threads(), runtime.spinning()));
+                self.config = config;
+                self.target = target(&self.config, &State::Ready(runtime.clone()));
+                if former != self.target.id && !self.former.contains(&former) {
+                    self.former.truncate(FORMER_IDS_MAX - 1);
+                    self.former.insert(0, former);
+                }
+                self.retire(State::Ready(runtime));
+            }
+            // The next request tries again.
+            Err(_) if wakes => self.state = State::Asleep,
+            Err(_) if matches!(&self.state, State::Ready(_) | State::Asleep) => {}
+            Err(_) => {
+                let why = "the local model cannot be used; the gateway's log says why";
+                self.state = State::Failed(why.into());
+                self.target = target(&self.config, &self.state);
+            }
+        }
+        self.used = Instant::now();
+    }
+
+    /// Puts another state in this one's place; a loaded model finishes what it has to do.
+    fn retire(&mut self, state: State) {
+        self.retired.retain(Runtime::is_healthy);
+        if let State::Ready(runtime) = std::mem::replace(&mut self.state, state) {
+            runtime.drain();
+            self.retired.push(runtime);
+        }
+    }
+}
+
+fn target(config: &Local, state: &State) -> Arc<Target> {
+    // The configuration's name, which is unique; two directories may hold models of one name.
+    let name = model_name(&config.model);
+    let (context_tokens, tools) = match state {
+        State::Ready(runtime) => (runtime.info().context_tokens, runtime.info().tool_format.is_some()),
+        _ => (config.context_tokens, false),
     };
     let availability = match state {
         State::Ready(_) | State::Asleep | State::Installed => Availability::Ready,
@@ -283,7 +396,8 @@ fn target(config: &Local, state: &State) -> Arc<Target> {
 }
 
 /// A model's name from what the configuration says: a directory is named by its last part.
-fn model_name(model: &str) -> String {
+#[must_use]
+pub fn model_name(model: &str) -> String {
     Path::new(model).file_name().map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -302,10 +416,14 @@ fn open_store(settings: &StoreSettings) -> Store {
 /// # Errors
 /// A sentence that says what is missing and which command mends it.
 pub fn load(config: &Config, local: &Local) -> Result<Runtime, String> {
-    load_with(&config.store, local)
+    load_with(&config.store, local, None)
 }
 
-fn load_with(settings: &StoreSettings, local: &Local) -> Result<Runtime, String> {
+fn load_with(
+    settings: &StoreSettings,
+    local: &Local,
+    measured: Option<(usize, bool)>,
+) -> Result<Runtime, String> {
     let explain = |error: local_runtime::Error| explain(&error);
     let store = open_store(settings);
     let (fetcher, progress) = (HttpFetcher::default(), ProgressBars::default());
@@ -315,7 +433,7 @@ fn load_with(settings: &StoreSettings, local: &Local) -> Result<Runtime, String>
         .map_err(explain)?;
     let model = store.ensure_model(&local.model, &fetcher, &progress, offline).map_err(explain)?;
     check_memory(local, &model.path)?;
-    let runtime = Runtime::load(&library, runtime_config(local, model.path)).map_err(explain)?;
+    let runtime = Runtime::load(&library, runtime_config(local, measured, model.path)).map_err(explain)?;
     if !runtime.info().has_chat_template {
         runtime.shutdown();
         return Err(format!("{} has no chat template, so it cannot answer conversations", local.model));
@@ -323,11 +441,14 @@ fn load_with(settings: &StoreSettings, local: &Local) -> Result<Runtime, String>
     Ok(runtime)
 }
 
-fn runtime_config(local: &Local, directory: PathBuf) -> RuntimeConfig {
+fn runtime_config(local: &Local, measured: Option<(usize, bool)>, directory: PathBuf) -> RuntimeConfig {
     let mut settings = RuntimeConfig::new(directory);
     settings.threads = local.threads;
     settings.spinning = local.spinning.unwrap_or_default();
     settings.tune = local.spinning.is_none();
+    if let Some((threads, spinning)) = measured {
+        (settings.threads, settings.spinning, settings.tune) = (Some(threads), spinning, false);
+    }
     settings.accelerator = local.accelerator.clone();
     settings.max_concurrency = local.max_concurrency;
     settings.max_queue = local.max_queue;

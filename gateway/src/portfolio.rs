@@ -54,7 +54,7 @@ impl Portfolio {
     /// The embedded model of a target.
     #[must_use]
     pub fn local_of(&self, target: &Target) -> Option<&Arc<LocalModel>> {
-        self.locals.iter().find(|local| local.target().id == target.id)
+        self.locals.iter().find(|local| local.answers_for(&target.id))
     }
 
     /// The upstream of a target.

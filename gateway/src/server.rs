@@ -61,9 +61,10 @@ pub async fn finish(gateway: &Gateway) {
     gateway.tasks.drain().await;
     let ledger = gateway.ledger.clone();
     let _ = tokio::task::spawn_blocking(move || ledger.stop(LEDGER_PATIENCE)).await;
-    for runtime in gateway.portfolio.locals.iter().filter_map(|local| local.runtime()) {
-        runtime.shutdown();
-    }
+    let runtimes: Vec<_> = gateway.portfolio.locals.iter().flat_map(|local| local.runtimes()).collect();
+    // Each waits for the end of a step.
+    let ends = move || runtimes.iter().for_each(local_runtime::Runtime::shutdown);
+    let _ = tokio::task::spawn_blocking(ends).await;
     if let Some(encoder) = gateway.portfolio.encoder.as_ref().and_then(crate::encoder::LocalEncoder::encoder)
     {
         encoder.shutdown();

@@ -56,8 +56,14 @@ pub(crate) trait Backend: Send {
     /// an error the state of these sequences is unknown.
     fn step(&mut self, chunks: &[Chunk<'_>], logits: &mut Vec<f32>) -> Result<()>;
 
-    /// Forgets the tokens of a sequence from `length` on. Returns whether this backend can.
-    fn truncate(&mut self, sequence: SequenceId, length: usize) -> bool;
+    /// Whether [`Backend::truncate`] works. Tokens may only be guessed where it does.
+    fn can_truncate(&self) -> bool;
+
+    /// Forgets the tokens of a sequence from `length` on.
+    fn truncate(&mut self, sequence: SequenceId, length: usize);
+
+    /// The longest sequence that the cache has room for, in tokens.
+    fn tokens_max(&self) -> usize;
 
     /// Ends a sequence. What it computed may be kept for its scope, unless it is in doubt.
     fn close(&mut self, sequence: SequenceId, in_doubt: bool);

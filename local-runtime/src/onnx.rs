@@ -37,7 +37,7 @@ use crate::error::{Error, Result};
 pub(crate) use config::NetworkConfig;
 use interface::{Fault, Interface};
 pub(crate) use library::environment;
-use sequence::Sequence;
+use sequence::{CAPACITY_STEP, Sequence};
 
 /// A session, and a key-value cache for each sequence.
 #[derive(Debug)]
@@ -88,7 +88,11 @@ impl Backend for OnnxBackend {
     fn open(&mut self, id: SequenceId, opening: &Opening<'_>) -> Result<Opened> {
         let capacity = Sequence::rounded(&self.config, opening.capacity);
         let needed = self.interface.cache_bytes(capacity);
-        if !self.sequences.is_empty() && self.bytes_held() + needed > self.cache_bytes_max {
+        if needed > self.cache_bytes_max {
+            let limit = self.tokens_max();
+            return Err(Error::ContextExceeded { prompt_tokens: opening.prompt.len(), limit });
+        }
+        if self.bytes_held() + needed > self.cache_bytes_max {
             return Ok(Opened::NoRoom);
         }
         let sequence = Sequence::open(&self.session, &self.interface, &self.config, opening.capacity)?;
@@ -108,8 +112,18 @@ impl Backend for OnnxBackend {
         Ok(())
     }
 
-    fn truncate(&mut self, _: SequenceId, _: usize) -> bool {
+    fn can_truncate(&self) -> bool {
         false
+    }
+
+    fn truncate(&mut self, _: SequenceId, _: usize) {
+        unreachable!("nothing is guessed for a cache that cannot forget")
+    }
+
+    fn tokens_max(&self) -> usize {
+        // Lengths are rounded up to whole steps, so the last step may not fit.
+        let step = self.interface.cache_bytes(CAPACITY_STEP).max(1);
+        (self.cache_bytes_max / step * CAPACITY_STEP).min(self.config.context_tokens)
     }
 
     fn close(&mut self, sequence: SequenceId, _: bool) {

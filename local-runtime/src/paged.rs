@@ -91,8 +91,7 @@ impl PagedBackend {
 
     /// Makes room for one more page and takes it.
     fn take_page(&mut self) -> PageId {
-        let own: usize = self.sequences.values().map(|sequence| sequence.pages.len()).sum();
-        while own + self.prefixes.len() >= self.pages_max && self.prefixes.evict(&self.pool) {}
+        while self.pool.pages_held() >= self.pages_max && self.prefixes.evict(&self.pool) {}
         self.pool.take()
     }
 
@@ -122,7 +121,7 @@ impl Backend for PagedBackend {
     fn open(&mut self, id: SequenceId, opening: &Opening<'_>) -> Result<Opened> {
         let needed = opening.capacity.div_ceil(PAGE_TOKENS);
         if needed > self.pages_max || opening.capacity > self.context_tokens {
-            let limit = (self.pages_max * PAGE_TOKENS).min(self.context_tokens);
+            let limit = self.tokens_max();
             return Err(Error::ContextExceeded { prompt_tokens: opening.prompt.len(), limit });
         }
         if self.reserved + needed > self.pages_max {
@@ -181,14 +180,21 @@ impl Backend for PagedBackend {
         Ok(())
     }
 
-    fn truncate(&mut self, id: SequenceId, length: usize) -> bool {
+    fn can_truncate(&self) -> bool {
+        true
+    }
+
+    fn truncate(&mut self, id: SequenceId, length: usize) {
         if let Some(sequence) = self.sequences.get_mut(&id) {
             sequence.tokens.truncate(length);
             for page in sequence.pages.drain(length.div_ceil(PAGE_TOKENS)..) {
                 self.pool.release(page);
             }
         }
-        true
+    }
+
+    fn tokens_max(&self) -> usize {
+        (self.pages_max * PAGE_TOKENS).min(self.context_tokens)
     }
 
     fn close(&mut self, id: SequenceId, in_doubt: bool) {

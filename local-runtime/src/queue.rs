@@ -53,6 +53,8 @@ struct State {
     service: Duration,
     /// Work done for each tenant, and its requests that wait or run.
     tenants: HashMap<Tenant, Account>,
+    /// The least work that a tenant that comes now is taken to have had: that of the least served one that is there, or was last.
+    level: u64,
     /// Memory of the cache, held and at most.
     cache_bytes: (usize, usize),
 }
@@ -90,6 +92,7 @@ impl Queue {
             progress: Instant::now(),
             service: FIRST_ESTIMATE,
             tenants: HashMap::new(),
+            level: 0,
             cache_bytes: (0, 0),
         };
         Self { state: Mutex::new(state), ready: Condvar::new(), max, concurrency }
@@ -213,14 +216,15 @@ impl Queue {
 
 impl State {
     fn enter(&mut self, tenant: &Tenant) {
-        let level =
-            self.tenants.values().filter(|account| account.active > 0).map(|account| account.work).min();
+        let active = self.tenants.values().filter(|account| account.active > 0);
+        let least = active.map(|account| account.work).min();
+        self.level = self.level.max(least.unwrap_or(0));
         if self.tenants.len() > IDLE_TENANTS_MAX {
             self.tenants.retain(|_, account| account.active > 0);
         }
         let account = self.tenants.entry(tenant.clone()).or_default();
         if account.active == 0 {
-            account.work = account.work.max(level.unwrap_or(0));
+            account.work = account.work.max(self.level);
         }
         account.active += 1;
     }
@@ -228,10 +232,17 @@ impl State {
     fn leave(&mut self, tenant: &Tenant) {
         if let Some(account) = self.tenants.get_mut(tenant) {
             account.active = account.active.saturating_sub(1);
+            let left = account.work;
+            if self.tenants.values().all(|account| account.active == 0) {
+                self.level = self.level.max(left);
+            }
         }
     }
 
     fn forget_abandoned(&mut self) {
+        if !self.waiting.iter().any(|job| job.sink.is_abandoned()) {
+            return;
+        }
         let (kept, left): (VecDeque<Job>, VecDeque<Job>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|job| !job.sink.is_abandoned());
         self.waiting = kept;
@@ -247,8 +258,11 @@ impl State {
         self.waiting.remove(index)
     }
 
-    /// With all places taken, one gets free each `service / concurrency` on average.
+    /// With all places taken, one gets free each `service / concurrency` on average. While requests wait although places are
+    /// free, memory is what is short, and there are no more places than requests that run.
     fn estimated_wait(&self, concurrency: usize) -> Duration {
+        let is_short = !self.waiting.is_empty() && self.running > 0;
+        let concurrency = if is_short { concurrency.min(self.running) } else { concurrency };
         let ahead = (self.waiting.len() + self.running + 1).saturating_sub(concurrency);
         self.service.mul_f64(ahead as f64 / concurrency as f64)
     }
@@ -353,6 +367,23 @@ mod tests {
         assert!(!queue.is_drained());
         queue.done(&job.request.tenant, None);
         assert!(queue.is_drained() && queue.pop(true).is_none());
+    }
+
+    #[test]
+    fn idleness_earns_no_credit_and_no_debt() {
+        let queue = Queue::new(9, 9);
+        let serve = |tenant: &str, work: u64| {
+            let (job, _stream) = job_of(Some(tenant), 0);
+            queue.push(job).expect("room");
+            let job = queue.pop(false);
+            // The stream is dropped at the end of this block, so the job is there.
+            let tenant = job.expect("a job").request.tenant;
+            queue.charge(&tenant, work);
+            queue.done(&tenant, None);
+        };
+        serve("a", 1_000_000);
+        serve("b", 10);
+        assert_eq!(queue.state().tenants[&Some(Arc::from("b"))].work, 1_000_010, "b starts where a left");
     }
 
     #[test]

@@ -58,6 +58,7 @@ struct Inner {
     vocabulary: Arc<Vocabulary>,
     limits: Arc<Limits>,
     threads: usize,
+    spinning: bool,
     queue: Arc<Queue>,
     healthy: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -108,7 +109,7 @@ impl Runtime {
             return Err(Error::CorruptModel { path: directory.clone(), reason });
         }
         let asked = config.context_tokens.unwrap_or(DEFAULT_CONTEXT_TOKENS) as usize;
-        let context_tokens = asked.min(network.context_tokens);
+        let context_tokens = asked.min(backend.tokens_max()).min(network.context_tokens);
         let info = ModelInfo {
             name: model.name(),
             family: network.family.clone(),
@@ -143,11 +144,13 @@ impl Runtime {
             Arc::clone(&queue),
             Arc::clone(&healthy),
         );
-        let threads = config.effective_threads();
+        let (threads, spinning) = (config.effective_threads(), config.spinning);
         let thread = std::thread::Builder::new().name("local-model".to_owned()).spawn(move || worker.run());
         let thread = thread.map_err(Error::io("start a thread for", directory))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { info, vocabulary, limits, threads, queue, healthy, thread }) })
+        Ok(Self {
+            inner: Arc::new(Inner { info, vocabulary, limits, threads, spinning, queue, healthy, thread }),
+        })
     }
 
     /// What is loaded.
@@ -204,6 +207,12 @@ impl Runtime {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.inner.threads
+    }
+
+    /// Whether compute threads spin between operators.
+    #[must_use]
+    pub fn spinning(&self) -> bool {
+        self.inner.spinning
     }
 
     /// How busy the model is.

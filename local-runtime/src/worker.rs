@@ -30,6 +30,8 @@ use lookup::Lookup;
 const STALL: Duration = Duration::from_millis(200);
 /// The least prompt tokens in a step.
 const PREFILL_MIN: usize = 16;
+/// In one step of so many the oldest prompt comes first instead of the shortest, so that none waits for ever.
+const OLDEST_FIRST: u64 = 4;
 /// Prompt tokens a second that are assumed before any were measured.
 const FIRST_PREFILL_RATE: f64 = 100.0;
 /// Weight of the newest measurement of the same.
@@ -58,6 +60,7 @@ pub(crate) struct Worker<B> {
     healthy: Arc<AtomicBool>,
     running: Vec<Running>,
     opened: u64,
+    turns: u64,
     prefill_rate: f64,
     logits: Vec<f32>,
 }
@@ -73,6 +76,8 @@ struct Running {
     /// Prompt and answer.
     tokens: Vec<u32>,
     prompt: usize,
+    /// The most tokens that prompt and answer come to.
+    capacity: usize,
     guessing: bool,
     lookup: Lookup,
     /// Guesses in the current step.
@@ -109,6 +114,7 @@ impl<B: Backend> Worker<B> {
             healthy,
             running: Vec::new(),
             opened: 0,
+            turns: 0,
             prefill_rate: FIRST_PREFILL_RATE,
             logits: Vec::new(),
         }
@@ -193,6 +199,7 @@ impl<B: Backend> Worker<B> {
             computed: reused,
             tokens,
             prompt,
+            capacity: prompt + budget,
             guessing,
             lookup: Lookup::default(),
             guesses: Vec::new(),
@@ -254,12 +261,17 @@ impl<B: Backend> Worker<B> {
     fn plan(&mut self) -> Vec<Share> {
         let (mut reading, growing): (Vec<usize>, Vec<usize>) =
             (0..self.running.len()).partition(|&index| self.running[index].is_reading());
-        let guess = self.limits.guessing && reading.is_empty() && growing.len() <= GUESSING_MAX;
+        let guess = self.limits.guessing
+            && self.backend.can_truncate()
+            && reading.is_empty()
+            && growing.len() <= GUESSING_MAX;
         let mut shares = Vec::new();
         for &index in &growing {
             let running = &mut self.running[index];
             running.guesses =
                 if guess && running.guessing { running.lookup.guess(&running.tokens) } else { Vec::new() };
+            // Nothing is computed beyond what the sequence reserved.
+            running.guesses.truncate(running.capacity.saturating_sub(running.tokens.len()));
             let count = 1 + running.guesses.len();
             shares.push(Share { index, count, outputs: count });
         }
@@ -271,7 +283,12 @@ impl<B: Backend> Worker<B> {
             }
         };
         let rest = |running: &Running| running.tokens.len() - running.computed;
-        reading.sort_by_key(|&index| rest(&self.running[index]));
+        self.turns += 1;
+        if self.turns.is_multiple_of(OLDEST_FIRST) {
+            reading.sort_by_key(|&index| self.running[index].id);
+        } else {
+            reading.sort_by_key(|&index| rest(&self.running[index]));
+        }
         let mut readers = reading.len();
         for index in reading {
             let rest = rest(&self.running[index]);
@@ -290,7 +307,9 @@ impl<B: Backend> Worker<B> {
     /// Learns how fast prompts are read, from steps that mostly do that.
     fn measure(&mut self, shares: &[Share], took: Duration) {
         let tokens: usize = shares.iter().map(|share| share.count).sum();
-        if tokens >= PREFILL_MIN && took > Duration::ZERO {
+        let read =
+            shares.iter().filter(|share| self.running[share.index].is_reading()).map(|share| share.count);
+        if 2 * read.sum::<usize>() > tokens && tokens >= PREFILL_MIN && took > Duration::ZERO {
             let rate = tokens as f64 / took.as_secs_f64();
             self.prefill_rate += SMOOTHING * (rate - self.prefill_rate);
         }
@@ -308,7 +327,12 @@ impl<B: Backend> Worker<B> {
             for output in 0..share.outputs {
                 let Some(row) = rows.next() else { break };
                 generated += 1;
-                match running.sequence.accept(row) {
+                // A fault in what one request asked for must not end the others.
+                let accepted = catch_unwind(AssertUnwindSafe(|| running.sequence.accept(row)));
+                match accepted.unwrap_or_else(|_| {
+                    tracing::error!("choosing a token panicked; the request is given up");
+                    Step::Failed
+                }) {
                     Step::Next(token) => {
                         running.tokens.push(token);
                         if guesses.get(output).is_some_and(|&guess| guess == token) {

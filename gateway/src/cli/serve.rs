@@ -64,7 +64,7 @@ async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     let scheme = if gateway.config.server.tls.is_some() { "https" } else { "http" };
     say(&format!("listening: {scheme}://{data}/v1 (clients), http://{admin}/metrics (admin)"));
     load_models(&gateway);
-    unload_idle_models(&gateway);
+    watch_models(&gateway);
     #[cfg(unix)]
     reload_on_hangup(&gateway, options);
     load_encoder(gateway.clone());
@@ -140,12 +140,9 @@ fn say_loaded(what: &str, (loaded, took): Report<'_>) {
     }
 }
 
-/// Unloads models that nobody uses.
-fn unload_idle_models(gateway: &Arc<Gateway>) {
+/// Unloads models that nobody uses, and loads those again whose worker died.
+fn watch_models(gateway: &Arc<Gateway>) {
     let (models, tasks) = (gateway.portfolio.locals.clone(), gateway.tasks.clone());
-    if models.iter().all(|model| model.config().unload_after.is_none()) {
-        return;
-    }
     gateway.tasks.spawn("idle-models", async move {
         let stopping = tasks.stopping();
         tokio::pin!(stopping);
@@ -156,6 +153,11 @@ fn unload_idle_models(gateway: &Arc<Gateway>) {
             }
             for model in models.iter().filter(|model| model.sleep_if_idle()) {
                 tracing::info!(model = %model.target().id, "unloaded: nobody used it");
+            }
+            for model in &models {
+                if model.mend(|report| say_loaded("mended", report)) {
+                    tracing::warn!(model = %model.target().id, "its worker died; it is loaded again");
+                }
             }
         }
     });
@@ -176,7 +178,8 @@ fn reload_on_hangup(gateway: &Arc<Gateway>, options: &Options) {
                 () = &mut stopping => return,
                 signal = hangup.recv() => if signal.is_none() { return },
             }
-            exchange(&models, &options);
+            let (models, options) = (models.clone(), options.clone());
+            let _ = tokio::task::spawn_blocking(move || exchange(&models, &options)).await;
         }
     });
 }
@@ -190,8 +193,9 @@ fn exchange(models: &[Arc<LocalModel>], options: &Options) {
     if config.locals.len() != models.len() {
         return say("the number of embedded models changed; that needs a restart");
     }
+    say("the configuration was read again for the embedded models that answer; other changes need a restart");
     for (model, settings) in models.iter().zip(config.locals) {
-        if *model.config() == settings {
+        if *model.config() == settings && model.is_sound() {
             continue;
         }
         say(&format!("exchanging {} for {}", model.target().id, settings.model));

@@ -125,8 +125,9 @@ pub(super) struct RawLocal {
     pub model: String,
     /// Threads of the model, 1 to 256. Default: the machine's cores as the system counts them, at most 16.
     pub threads: Option<usize>,
-    /// Let the model's threads spin between operators: faster on a calm machine, slower on a busy one. Default: measured
-    /// when the model is loaded, and the number of threads with it, which takes a few seconds.
+    /// Let the model's threads spin between operators: faster on a calm machine, slower on a busy one. Default: for models
+    /// that were converted here, measured when the model is loaded, and the number of threads with it, which takes a few
+    /// seconds; false for others.
     pub spinning: Option<bool>,
     /// Requests that are computed together, 1 to 256. Default 8: more of them make the whole faster and each one slower.
     pub max_concurrency: usize,

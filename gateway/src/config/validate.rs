@@ -18,6 +18,7 @@ use super::{
     Admin, Config, ConfigError, Embedding, Local, Model, Overrides, SecretRef, Server, Store, Team,
     Telemetry, Tls, Upstream,
 };
+use crate::local::model_name;
 
 /// Checks a configuration text.
 pub(super) fn config(file: &str, text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
@@ -215,10 +216,11 @@ impl Check<'_> {
         let mut locals = vec![first];
         for (index, raw) in further.into_iter().enumerate() {
             let local = self.further_local(index, raw, &locals[0]);
-            if locals.iter().any(|other| other.model == local.model) {
+            let name = model_name(&local.model);
+            if locals.iter().any(|other| model_name(&other.model) == name) {
                 self.fault(
                     &format!("local_model.{index}.model"),
-                    format!("`{}` is embedded twice", local.model),
+                    format!("another embedded model is called `{name}` too"),
                 );
             }
             locals.push(local);

@@ -37,6 +37,10 @@ pub(crate) async fn answer(
     let gone = || Error::Local(LocalError::WorkerGone);
     let local = gateway.portfolio.local_of(target).ok_or_else(gone)?;
     let runtime = local.awake().await.ok_or_else(gone)?;
+    // The model may have been exchanged since the decision, for one that may see less.
+    if local.config().clearance != target.clearance {
+        return Err(gone());
+    }
     let request = plan.clear(call.request, target)?.open(target)?;
     let (mut generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
     // Teams share nothing: not what was computed for another's prompts, and not each other's turns.

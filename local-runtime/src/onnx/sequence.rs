@@ -15,7 +15,7 @@ use crate::backend::Chunk;
 use crate::error::{Error, Result};
 
 /// Buffers grow in steps of this many tokens.
-const CAPACITY_STEP: usize = 512;
+pub(super) const CAPACITY_STEP: usize = 512;
 
 /// One sequence's keys and values, and how far it has come.
 #[derive(Debug)]

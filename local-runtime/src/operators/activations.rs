@@ -100,8 +100,11 @@ fn round_block(values: &[f32; BLOCK]) -> Block {
         }
     }
     let largest = lanes.iter().copied().fold(0.0, f32::max);
-    let scale = largest / 127.0;
-    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    // What is not finite makes the whole block so: it must come out as an error, not as a number.
+    let is_finite = values.iter().all(|value| value.is_finite());
+    let scale = if is_finite { largest / 127.0 } else { f32::NAN };
+    // Below this the inverse would be infinite; such a block is zero.
+    let inverse = if is_finite && largest > 1e-30 { 127.0 / largest } else { 0.0 };
     let mut rounded = [0_i32; BLOCK];
     for (q, value) in rounded.iter_mut().zip(values) {
         // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, ties to even, without a branch.

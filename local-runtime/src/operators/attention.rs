@@ -76,7 +76,7 @@ impl Operator for PagedAttention {
         };
         let shape = kernel.pool.shape();
         if kernel.layer >= kernel.pool.layers()
-            || kernel.heads == 0
+            || !(1..=4096).contains(&kernel.heads)
             || !kernel.heads.is_multiple_of(shape.heads)
             || !shape.size.is_multiple_of(8)
         {

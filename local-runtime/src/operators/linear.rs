@@ -14,6 +14,8 @@ use super::{fault, floats, input};
 const TASK_TILES_MAX: usize = 8;
 /// Tasks for each thread, so that threads that finish early find work.
 const TASKS_PER_THREAD: usize = 4;
+/// The most rows and columns of a matrix.
+const DIMENSION_MAX: usize = 1 << 24;
 /// Rows of activations that one task rounds.
 const ROUNDING_ROWS: usize = 8;
 
@@ -78,6 +80,10 @@ impl Operator for Linear {
         let parts = parts.ok_or_else(|| fault("Linear: parts"))?;
         let prologue = context.get::<String>("prologue").and_then(|name| Prologue::named(&name));
         let prologue = prologue.ok_or_else(|| fault("Linear: prologue"))?;
+        // Sizes beyond these are no network's, and would overflow.
+        if columns > DIMENSION_MAX || parts.len() > 64 || parts.iter().any(|part| part.rows > DIMENSION_MAX) {
+            return Err(fault("Linear: too large"));
+        }
         if parts.iter().any(|part| part.rows == 0 || !columns.is_multiple_of(part.format.unit_columns())) {
             return Err(fault("Linear: columns do not fit the format"));
         }
@@ -222,6 +228,9 @@ impl Operator for Rows {
             context.get::<i64>("columns").filter(|&n| n > 0).ok_or_else(|| fault("Rows: columns"))? as usize;
         let parts = context.get::<String>("parts").and_then(|text| Part::read(&text)).unwrap_or_default();
         let [part] = parts[..] else { return Err(fault("Rows: parts")) };
+        if columns > DIMENSION_MAX || part.rows > DIMENSION_MAX {
+            return Err(fault("Rows: too large"));
+        }
         let mut row = Vec::new();
         Ok(Box::new(move |context: &ComputeContext| {
             let (ids, weights) = (input(context, 0)?, input(context, 1)?);

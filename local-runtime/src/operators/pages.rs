@@ -127,10 +127,15 @@ impl PagePool {
         counts.held.len() - counts.free.len()
     }
 
-    /// Pages that are held.
-    #[cfg(test)]
+    /// Pages that are held, each counted once.
     pub(crate) fn pages_held(&self) -> usize {
-        self.counts().held.iter().filter(|&&held| held > 0).count()
+        let counts = self.counts();
+        counts.held.len() - counts.free.len() - counts.spare.len()
+    }
+
+    /// Whether letting go of a page once would free it.
+    pub(crate) fn is_held_once(&self, page: PageId) -> bool {
+        self.counts().held[page as usize] == 1
     }
 
     /// A fresh page, held once.

@@ -32,6 +32,8 @@ struct Scripted {
     /// Tokens that all sequences together may come to.
     room: usize,
     open: HashMap<SequenceId, usize>,
+    /// Whether tokens can be taken back.
+    forgets: bool,
     steps: Arc<AtomicUsize>,
     most_open: Arc<AtomicUsize>,
     /// Tokens of each chunk of each step.
@@ -76,8 +78,16 @@ impl Backend for Scripted {
         Ok(())
     }
 
-    fn truncate(&mut self, _: SequenceId, _: usize) -> bool {
-        true
+    fn can_truncate(&self) -> bool {
+        self.forgets
+    }
+
+    fn truncate(&mut self, _: SequenceId, _: usize) {
+        assert!(self.forgets, "this cache cannot forget");
+    }
+
+    fn tokens_max(&self) -> usize {
+        self.room
     }
 
     fn close(&mut self, sequence: SequenceId, _: bool) {
@@ -124,6 +134,7 @@ impl Harness {
             act,
             room,
             open: HashMap::new(),
+            forgets: true,
             steps: Arc::clone(&steps),
             most_open: Arc::clone(&most_open),
             log: Arc::clone(&log),
@@ -273,6 +284,16 @@ fn guesses_save_steps_and_change_nothing() {
     assert_eq!(guessed, plain);
     assert_eq!(plain_steps, 64);
     assert!(guessed_steps < 25, "{guessed_steps} steps");
+}
+
+#[test]
+fn nothing_is_guessed_where_nothing_can_be_taken_back() {
+    let mut harness = Harness::new(|_| Act::Count);
+    harness.worker.as_mut().expect("it lives").backend.forgets = false;
+    let stream = harness.submit((1..60).chain(1..4).collect(), 32);
+    harness.serve();
+    assert_eq!(ids(stream), (4..36).collect::<Vec<u32>>());
+    assert!(harness.log().iter().skip(4).all(|chunks| *chunks == [1]), "{:?}", harness.log());
 }
 
 #[test]
