@@ -6,6 +6,7 @@ use std::time::Duration;
 use harness::client::{ask, chat, get};
 use harness::eventually;
 use harness::process::{Gateway, MODEL, ensure_model};
+use harness::upstream::Upstream;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -143,4 +144,27 @@ async fn a_model_that_needs_too_much_memory_is_not_loaded() {
     let gateway = Gateway::with_unusable_model("memory_mib = 64\ncache_mib = 32\n").await;
     let log = gateway.log();
     assert!(log.contains("local.memory_mib is 64") && log.contains("a cache of 32 MiB"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_would_wait_too_long_goes_elsewhere_at_once() {
+    let cloud = Upstream::start().await;
+    // Before anything was measured a request is taken to need two seconds.
+    let server =
+        "[server]\nlisten = \"127.0.0.1:0\"\nrequest_timeout_s = 1\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let config = format!("{server}{}", cloud.config());
+    let gateway = Gateway::with_model_in_and(&config, "max_concurrency = 1\n").await;
+    let mut long = ask("local/default", "Write a very long story about a river.");
+    (long["max_tokens"], long["stream"]) = (json!(2000), json!(true));
+    let mut running = JoinSet::new();
+    let address = gateway.data;
+    running.spawn(async move { chat(address, &long).await });
+    eventually("the request to run", async || (models(&gateway).await[0]["running"] == 1).then_some(()))
+        .await;
+    let reply = chat(gateway.data, &ask("auto", "What is the capital of France?")).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.header("x-sluicegate-route"), "cloud:cloud", "{reply:?}");
+    let reply = chat(gateway.data, &ask("local/default", "What is a lake?")).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.header("retry-after").parse::<u64>().unwrap() >= 2);
 }

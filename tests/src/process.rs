@@ -138,6 +138,15 @@ impl Gateway {
         gateway
     }
 
+    /// The same with more sections before it.
+    pub async fn with_model_in_and(config: &str, settings: &str) -> Self {
+        tokio::task::spawn_blocking(ensure_model).await.unwrap();
+        let own = Directory::Own(tempfile::tempdir().unwrap());
+        let gateway = Self::start(own, &format!("{config}\n{LOCAL}{settings}"), &[]).await;
+        gateway.wait_ready().await;
+        gateway
+    }
+
     /// The same, when the model cannot be used; waits until it has said so.
     pub async fn with_unusable_model(settings: &str) -> Self {
         tokio::task::spawn_blocking(ensure_model).await.unwrap();

@@ -41,6 +41,12 @@ pub(crate) async fn answer(
     if local.config().clearance != target.clearance {
         return Err(gone());
     }
+    // A request that would wait for longer than it may take goes elsewhere now, or is told when to come back.
+    let load = runtime.load_now();
+    if load.estimated_wait > gateway.config.server.request_timeout {
+        let retry_after = load.estimated_wait;
+        return Err(Error::Local(LocalError::Busy { queued: load.waiting, retry_after }));
+    }
     let request = plan.clear(call.request, target)?.open(target)?;
     let (mut generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
     // Teams share nothing: not what was computed for another's prompts, and not each other's turns.
