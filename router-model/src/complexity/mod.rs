@@ -20,6 +20,7 @@ mod features;
 mod hash;
 mod lexicon;
 mod model;
+mod reading;
 mod scan;
 mod window;
 mod wrappers;
@@ -32,6 +33,7 @@ use crate::{Error, Prompt, Role, Segment};
 use model::{Linear, Reading};
 
 pub use features::{BUCKETS, DENSE, Extractor, Features, VOCABULARY_BITS, Vocabulary};
+pub use reading::reading;
 
 /// What the model says about one prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]

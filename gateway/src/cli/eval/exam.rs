@@ -1,10 +1,13 @@
-//! Putting the questions to a model, one after the other, and scoring what comes back.
+//! Putting the questions to a model and scoring what comes back.
 //!
-//! Greedy, each question alone and without what came before it. A multiple-choice question is answered by the
-//! probabilities of its first token, so that a model is not marked down for talking round the letter.
+//! Greedy, each question without what came before it. Several may be under way at once: the model answers them as it
+//! would alone. A multiple-choice question is answered by the probabilities of its first token, so that a model is not
+//! marked down for talking round the letter.
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use local_runtime::{
@@ -13,7 +16,7 @@ use local_runtime::{
 
 use super::code::Python;
 use super::item::{Fault, Item, Questions, Task};
-use super::report::{Answered, Work};
+use super::report::{Answered, Signals, Work};
 use super::score;
 use crate::cli::{CliError, say};
 use crate::local;
@@ -26,50 +29,94 @@ pub(super) struct Exam<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) python: Option<&'a Python>,
     pub(super) max_tokens: u32,
+    /// Questions under way at once.
+    pub(super) concurrency: usize,
 }
 
 /// An answer as it came.
 struct Raw {
     text: String,
     first: Option<Token>,
+    signals: Signals,
     finish: Finish,
 }
 
+/// What came of the questions so far, each with its place among them.
+struct Marked<'a> {
+    answered: Vec<(usize, Answered)>,
+    faults: Vec<Fault>,
+    out: Option<&'a mut File>,
+    stopped: Option<CliError>,
+}
+
+impl Marked<'_> {
+    /// Notes an answer. An error that ends the run is kept for its end.
+    fn note(&mut self, place: usize, item: &Item, answer: local_runtime::Result<Answered>) {
+        match answer {
+            Ok(one) => {
+                let written = self.out.as_deref_mut().map_or(Ok(()), |out| write_line(out, &one));
+                self.stopped = self.stopped.take().or(written.err().map(CliError::Output));
+                self.answered.push((place, one));
+            }
+            Err(error @ local_runtime::Error::WorkerGone) => self.stopped = Some(CliError::fault(&error)),
+            Err(error) => {
+                let error = local::explain(&error);
+                self.faults.push(Fault { line: item.line, id: Some(item.id.clone()), error });
+            }
+        }
+    }
+}
+
+fn write_line(out: &mut File, one: &Answered) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(one)?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
 impl Exam<'_> {
-    /// Asks every question; one that cannot be asked becomes a fault of its line.
+    /// Asks every question; one that cannot be asked becomes a fault of its line. Answers are written as they come, and
+    /// returned in the order of the questions.
     pub(super) fn ask_all(
         &self,
         questions: &mut Questions,
-        mut out: Option<&mut File>,
+        out: Option<&mut File>,
     ) -> Result<Vec<Answered>, CliError> {
         let items = std::mem::take(&mut questions.items);
         let bar = progress(items.len());
-        let mut answered = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            match self.ask(item) {
-                Ok(one) => {
-                    if let Some(out) = out.as_deref_mut() {
-                        let mut line = serde_json::to_vec(&one).map_err(std::io::Error::from)?;
-                        line.push(b'\n');
-                        out.write_all(&line)?;
-                    }
-                    answered.push(one);
-                }
-                Err(local_runtime::Error::WorkerGone) => {
-                    return Err(CliError::fault(&local_runtime::Error::WorkerGone));
-                }
-                Err(error) => {
-                    let error = local::explain(&error);
-                    questions.fault(Fault { line: item.line, id: Some(item.id.clone()), error });
-                }
+        let marked = Mutex::new(Marked { answered: Vec::new(), faults: Vec::new(), out, stopped: None });
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.concurrency.clamp(1, items.len().max(1)) {
+                scope.spawn(|| self.ask_in_turn(&items, &next, &marked, &bar));
+            }
+        });
+        bar.finish_and_clear();
+        let mut marked = marked.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = marked.stopped {
+            return Err(error);
+        }
+        marked.faults.into_iter().for_each(|fault| questions.fault(fault));
+        marked.answered.sort_by_key(|(place, _)| *place);
+        Ok(marked.answered.into_iter().map(|(_, answered)| answered).collect())
+    }
+
+    /// Takes question after question until none is left or the run has to stop.
+    fn ask_in_turn(&self, items: &[Item], next: &AtomicUsize, marked: &Mutex<Marked<'_>>, bar: &ProgressBar) {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(place) else { return };
+            let answer = self.ask(item);
+            let mut marked = marked.lock().unwrap_or_else(PoisonError::into_inner);
+            marked.note(place, item, answer);
+            if marked.stopped.is_some() {
+                return;
             }
             bar.inc(1);
-            if bar.is_hidden() && (index + 1) % PROGRESS_EVERY == 0 {
-                say(&format!("{} of {} questions", index + 1, items.len()));
+            let done = marked.answered.len() + marked.faults.len();
+            if bar.is_hidden() && done.is_multiple_of(PROGRESS_EVERY) {
+                say(&format!("{done} of {} questions", items.len()));
             }
         }
-        bar.finish_and_clear();
-        Ok(answered)
     }
 
     fn ask(&self, item: &Item) -> local_runtime::Result<Answered> {
@@ -102,6 +149,8 @@ impl Exam<'_> {
             looped: cut_short && score::is_loop(text),
             cut_short,
             answer: text.to_owned(),
+            prompt_tokens: raw.finish.input_tokens,
+            signals: raw.signals,
             work: Work {
                 input_tokens: u64::from(raw.finish.input_tokens),
                 output_tokens: u64::from(raw.finish.output_tokens),
@@ -120,16 +169,18 @@ impl Exam<'_> {
             request.max_tokens = 1;
             request.top_logprobs = Some(TOP_LOGPROBS_MAX);
         }
-        let (mut text, mut first) = (String::new(), None);
+        let (mut text, mut first, mut signals) = (String::new(), None, Signals::default());
         for event in self.runtime.generate(request)?.blocking() {
             match event? {
                 TokenEvent::Token(token) => {
                     text.push_str(&token.text);
+                    signals.logprob.push(token.logprob);
+                    signals.entropy.push(token.entropy);
                     first.get_or_insert(token);
                 }
                 TokenEvent::Done(finish) => {
                     text.push_str(&finish.text);
-                    return Ok(Raw { text, first, finish });
+                    return Ok(Raw { text, first, signals, finish });
                 }
             }
         }

@@ -87,7 +87,10 @@ pub(super) struct Options {
     /// Output tokens of an answer at most.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
-    /// Write each answer and its score to this file, one JSON object a line.
+    /// Questions under way at once. The answers are the same; their times are not those of a question alone.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    concurrency: u8,
+    /// Write each answer, its score and its tokens' log-probabilities to this file, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
     /// Run the Python that the model writes, as you, on this machine. Limits on time, memory and processes keep mistakes
@@ -131,7 +134,12 @@ fn model(options: &Options) -> Outcome {
     let runtime = local::load(&config, settings).map_err(CliError::Fault)?;
     let _stop = local::StopOnDrop(runtime.clone());
 
-    let exam = Exam { runtime: &runtime, python: python.as_ref(), max_tokens: options.max_tokens };
+    let exam = Exam {
+        runtime: &runtime,
+        python: python.as_ref(),
+        max_tokens: options.max_tokens,
+        concurrency: usize::from(options.concurrency),
+    };
     let mut conditions = conditions(&config, options, &runtime, python.as_ref())?;
     conditions.sample = sample(options, questions.items.len(), found);
     let answered = exam.ask_all(&mut questions, answers.as_mut())?;

@@ -33,8 +33,19 @@ pub(super) struct Answered {
     pub(super) looped: bool,
     pub(super) cut_short: bool,
     pub(super) answer: String,
+    pub(super) prompt_tokens: u32,
+    pub(super) signals: Signals,
     #[serde(skip)]
     pub(super) work: Work,
+}
+
+/// What the model's own probabilities say about an answer, token by token: what confidence is trained on.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Signals {
+    /// Natural logarithm of the probability of each token of the answer.
+    pub(super) logprob: Vec<f32>,
+    /// Entropy of the distribution that each was drawn from, in nats.
+    pub(super) entropy: Vec<f32>,
 }
 
 /// What one answer, or all of them, took.
