@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use policies::{Doubt, Finding, Profile, Sensitivity};
 
+use crate::artifact::Artifact;
 use crate::complexity::ComplexityModel;
 use crate::config::{ClassifierConfig, MEMO_TEXT_BYTES_MIN};
 use crate::memo::Memo;
@@ -21,6 +22,7 @@ pub struct Classifier {
     detector: Detector,
     model: ComplexityModel,
     memo: Memo,
+    revision: String,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -30,16 +32,24 @@ impl std::fmt::Debug for Classifier {
 }
 
 impl Classifier {
-    /// Builds the detector and loads the weights that are part of this build.
+    /// Builds the detector and loads the weights: those of `artifact`, or those that are part of this build.
     ///
     /// # Errors
-    /// When a setting is out of range, or when a pattern or the weights do not load.
+    /// When a setting is out of range, or when a pattern, the artifact or its weights do not load.
     pub fn new(config: ClassifierConfig) -> Result<Self, Error> {
         config.validate()?;
         let detector = Detector::new(config.detector.clone())?;
-        let model = ComplexityModel::embedded()?;
+        let artifact = config.artifact.as_deref().map_or_else(|| Ok(Artifact::embedded()), Artifact::read)?;
+        let model = ComplexityModel::from_artifact(&artifact)?;
         let memo = Memo::new(config.memo_entries);
-        Ok(Self { config, detector, model, memo })
+        let revision = artifact.revision().to_owned();
+        Ok(Self { config, detector, model, memo, revision })
+    }
+
+    /// Which trained artifact it uses: the beginning of a hash of its files.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
     }
 
     /// What is in the prompt: entities, topics, doubts, complexity, task, language and size.

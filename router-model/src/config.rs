@@ -1,5 +1,7 @@
 //! Settings of the classifier, with their bounds.
 
+use std::path::PathBuf;
+
 use crate::Error;
 use crate::sensitivity::DetectorConfig;
 
@@ -19,6 +21,8 @@ pub struct ClassifierConfig {
     /// Longest segment that is scanned whole. Unit: bytes; at least 1,024; default 1 MiB. What lies beyond is
     /// not scanned, and the profile carries `Doubt::TextTooLong`.
     pub text_bytes_max: usize,
+    /// Folder with a trained artifact. Default: the one that is part of this build.
+    pub artifact: Option<PathBuf>,
     /// Settings of the sensitivity detector.
     pub detector: DetectorConfig,
 }
@@ -28,6 +32,7 @@ impl Default for ClassifierConfig {
         Self {
             memo_entries: MEMO_ENTRIES,
             text_bytes_max: TEXT_BYTES_MAX,
+            artifact: None,
             detector: DetectorConfig::default(),
         }
     }

@@ -15,6 +15,15 @@ pub enum Error {
         /// What the value has to satisfy.
         requirement: &'static str,
     },
+    /// A file of an artifact cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Artifact {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The weights do not have the shape that this build expects.
     #[error("weights do not fit this build: {0}")]
     Weights(&'static str),

@@ -29,6 +29,7 @@ use std::borrow::Cow;
 
 use policies::Task;
 
+use crate::artifact::Artifact;
 use crate::{Error, Prompt, Role, Segment};
 use model::{Linear, Reading};
 
@@ -63,7 +64,15 @@ impl ComplexityModel {
     /// # Errors
     /// [`Error::Weights`] when they do not have the expected shape.
     pub fn embedded() -> Result<Self, Error> {
-        Ok(Self { linear: Linear::embedded()? })
+        Self::from_artifact(&Artifact::embedded())
+    }
+
+    /// Loads the weights of an artifact.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when they do not have the expected shape.
+    pub fn from_artifact(artifact: &Artifact) -> Result<Self, Error> {
+        Ok(Self { linear: Linear::read_from(&artifact.weights)? })
     }
 
     /// Assesses a conversation: the last user turn in its context. Without a user turn the last segment counts.

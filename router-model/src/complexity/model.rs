@@ -10,7 +10,6 @@ use super::calibration::Curve;
 use super::features::{BUCKETS, DENSE, Extractor, Features, VOCABULARY_BITS, Vocabulary};
 use crate::Error;
 
-const WEIGHTS: &[u8] = include_bytes!("weights/weights.bin");
 const MAGIC: &[u8] = b"SGRW";
 const VERSION: u32 = 1;
 /// Standardised features are cut here; training does the same.
@@ -48,12 +47,12 @@ pub(super) struct Linear {
     task_bias: Vec<f32>,
     column_scale: Vec<f32>,
     usual_spread: f32,
-    buckets: &'static [u8],
+    buckets: Box<[u8]>,
 }
 
 impl Linear {
-    pub(super) fn embedded() -> Result<Self, Error> {
-        let mut reader = Reader(WEIGHTS);
+    pub(super) fn read_from(weights: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader(weights);
         if reader.take(MAGIC.len())? != MAGIC || reader.u32()? != VERSION {
             return Err(Error::Weights("not a weights file of this version"));
         }
@@ -75,7 +74,7 @@ impl Linear {
         let usual_spread = reader.floats(1)?[0];
         let vocabulary =
             Vocabulary::from_bytes(reader.take(VOCABULARY_BITS / 8)?).ok_or(Error::Weights("vocabulary"))?;
-        let buckets = reader.take(BUCKETS * COLUMNS)?;
+        let buckets = reader.take(BUCKETS * COLUMNS)?.into();
         if !reader.0.is_empty() {
             return Err(Error::Weights("longer than expected"));
         }
@@ -152,10 +151,10 @@ fn dot(weights: &[f32], values: &[f32; DENSE]) -> f32 {
 }
 
 /// Reads the weights file from front to back.
-struct Reader(&'static [u8]);
+struct Reader<'a>(&'a [u8]);
 
-impl Reader {
-    fn take(&mut self, length: usize) -> Result<&'static [u8], Error> {
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
         let (head, rest) = self.0.split_at_checked(length).ok_or(Error::Weights("shorter than expected"))?;
         self.0 = rest;
         Ok(head)
@@ -166,8 +165,11 @@ impl Reader {
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
+    /// Numbers; one that is not finite would reach every score.
     fn floats(&mut self, count: usize) -> Result<Vec<f32>, Error> {
         let bytes = self.take(4 * count)?;
-        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        let values: Vec<f32> =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(Error::Weights("not finite")) }
     }
 }
