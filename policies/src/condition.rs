@@ -123,6 +123,8 @@ fn sample_profile() -> Profile {
         task: Task::OpenQa,
         language: "en".into(),
         input_tokens: 100,
+        output_tokens: 0,
+        rung: crate::Rung::Features,
     }
 }
 
@@ -133,6 +135,7 @@ fn profile_value(profile: &Profile) -> HashMap<&'static str, Value> {
         ("task", Value::from(profile.task.as_str())),
         ("language", Value::from(&*profile.language)),
         ("input_tokens", Value::Int(i64::from(profile.input_tokens))),
+        ("output_tokens", Value::Int(i64::from(profile.output_tokens))),
     ])
 }
 

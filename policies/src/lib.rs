@@ -22,6 +22,6 @@ pub use decision::{
 pub use fault::{Document, Fault, Faults};
 pub use label::{Clearance, Label};
 pub use price::{Cost, Money, Price, PriceTable, RawPrice, Usage, UsageSource};
-pub use profile::{Doubt, EntityKind, Finding, FindingSource, Profile, Sensitivity, Task, Topic};
+pub use profile::{Doubt, EntityKind, Finding, FindingSource, Profile, Rung, Sensitivity, Task, Topic};
 pub use rules::{Action, PolicySet, Route, WhenCloudFails};
 pub use target::{Availability, Capabilities, Location, Target};

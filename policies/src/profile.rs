@@ -202,6 +202,18 @@ words! {
 }
 
 words! {
+    /// Which model said how hard a request is.
+    Rung {
+        /// The linear model over features: certain enough for the policy in force, or the only one there is.
+        Features = "features",
+        /// The encoder.
+        Encoder = "encoder",
+        /// The linear model, because the encoder did not answer in time, had too much to do, or failed.
+        Late = "late",
+    }
+}
+
+words! {
     /// A reason why classification is not sure of having seen everything. Any of them raises the label to the
     /// policy's `on_doubt`.
     Doubt {
@@ -287,4 +299,17 @@ pub struct Profile {
     pub language: std::borrow::Cow<'static, str>,
     /// Estimated input tokens of the whole request (the local tokenizer's count where it is loaded).
     pub input_tokens: u32,
+    /// Expected length of an answer, in tokens, before any limit that the request sets; 0 where no model said.
+    #[serde(default)]
+    pub output_tokens: u32,
+    /// Which model said how complex it is.
+    #[serde(default = "Profile::first_rung")]
+    pub rung: Rung,
+}
+
+impl Profile {
+    /// What profiles were made by before there were rungs.
+    const fn first_rung() -> Rung {
+        Rung::Features
+    }
 }

@@ -38,6 +38,8 @@ fn profile(complexity: f32) -> Profile {
         task: Task::OpenQa,
         language: "en".into(),
         input_tokens: 100,
+        output_tokens: 0,
+        rung: policies::Rung::Features,
     }
 }
 

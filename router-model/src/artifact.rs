@@ -10,16 +10,24 @@ use crate::Error;
 
 /// File of the weights, inside the folder that training writes.
 const WEIGHTS_FILE: &str = "weights.bin";
+/// Folder of the encoder in there. An artifact without it has the features alone.
+const ENCODER_FOLDER: &str = "encoder";
+/// The encoder's files.
+const ENCODER_FILES: [&str; 3] = ["model.onnx", "config.json", "tokenizer.json"];
 /// Largest file that is read. The weights of this build have 0.6 MiB.
 const BYTES_MAX: u64 = 64 << 20;
 /// Digits of a revision.
 const REVISION_DIGITS: usize = 12;
+
+/// Files with their names.
+pub(crate) type Files = [(&'static str, Cow<'static, [u8]>); ENCODER_FILES.len()];
 
 /// Trained files.
 #[derive(Clone)]
 pub struct Artifact {
     /// Weights of the linear model.
     pub(crate) weights: Cow<'static, [u8]>,
+    encoder: Option<Files>,
     revision: String,
 }
 
@@ -33,7 +41,15 @@ impl Artifact {
     /// The files that are part of this build.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::new(Cow::Borrowed(include_bytes!("complexity/weights/weights.bin")))
+        let encoder = [
+            (ENCODER_FILES[0], Cow::Borrowed(&include_bytes!("complexity/weights/encoder/model.onnx")[..])),
+            (ENCODER_FILES[1], Cow::Borrowed(&include_bytes!("complexity/weights/encoder/config.json")[..])),
+            (
+                ENCODER_FILES[2],
+                Cow::Borrowed(&include_bytes!("complexity/weights/encoder/tokenizer.json")[..]),
+            ),
+        ];
+        Self::new(Cow::Borrowed(include_bytes!("complexity/weights/weights.bin")), Some(encoder))
     }
 
     /// Reads the folder that training wrote.
@@ -41,17 +57,31 @@ impl Artifact {
     /// # Errors
     /// [`Error::Artifact`] when a file cannot be read or is too large.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(WEIGHTS_FILE);
-        let fail = |source| Error::Artifact { path: path.clone(), source };
-        if std::fs::metadata(&path).map_err(fail)?.len() > BYTES_MAX {
-            return Err(fail(std::io::Error::other("larger than 64 MiB")));
-        }
-        Ok(Self::new(Cow::Owned(std::fs::read(&path).map_err(fail)?)))
+        let weights = read_file(&folder.join(WEIGHTS_FILE))?;
+        let encoder = folder.join(ENCODER_FOLDER);
+        let encoder = if encoder.is_dir() {
+            let [graph, config, tokenizer] = ENCODER_FILES;
+            let file = |name| Ok::<_, Error>((name, read_file(&encoder.join(name))?));
+            Some([file(graph)?, file(config)?, file(tokenizer)?])
+        } else {
+            None
+        };
+        Ok(Self::new(weights, encoder))
     }
 
-    fn new(weights: Cow<'static, [u8]>) -> Self {
-        let revision = blake3::hash(&weights).to_hex()[..REVISION_DIGITS].to_owned();
-        Self { weights, revision }
+    fn new(weights: Cow<'static, [u8]>, encoder: Option<Files>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&weights);
+        for (name, bytes) in encoder.iter().flatten() {
+            hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        }
+        let revision = hasher.finalize().to_hex()[..REVISION_DIGITS].to_owned();
+        Self { weights, encoder, revision }
+    }
+
+    /// The files of the encoder, if there is one.
+    pub(crate) const fn encoder(&self) -> Option<&Files> {
+        self.encoder.as_ref()
     }
 
     /// Which files these are: the beginning of a hash of them.
@@ -59,4 +89,12 @@ impl Artifact {
     pub fn revision(&self) -> &str {
         &self.revision
     }
+}
+
+fn read_file(path: &Path) -> Result<Cow<'static, [u8]>, Error> {
+    let fail = |source| Error::Artifact { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(fail)?.len() > BYTES_MAX {
+        return Err(fail(std::io::Error::other("larger than 64 MiB")));
+    }
+    Ok(Cow::Owned(std::fs::read(path).map_err(fail)?))
 }

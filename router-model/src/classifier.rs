@@ -5,16 +5,18 @@
 //! the profile means for routing is the policy's word.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use policies::{Doubt, Finding, Profile, Sensitivity};
+use local_runtime::{Classification, Pending};
+use policies::{Doubt, Finding, Profile, Rung, Sensitivity};
 
 use crate::artifact::Artifact;
-use crate::complexity::ComplexityModel;
+use crate::complexity::{Assessment, ComplexityModel, RungConfig, View, encoder};
 use crate::config::{ClassifierConfig, MEMO_TEXT_BYTES_MIN};
 use crate::memo::Memo;
 use crate::sensitivity::{Detector, Scan};
-use crate::{Error, Prompt, Role, Segment, language, tokens};
+use crate::{Error, Prompt, Role, Segment, tokens};
 
 /// Turns prompts into profiles. Built once and shared; `classify` may run on any number of threads.
 pub struct Classifier {
@@ -22,7 +24,8 @@ pub struct Classifier {
     detector: Detector,
     model: ComplexityModel,
     memo: Memo,
-    revision: String,
+    artifact: Artifact,
+    rung: OnceLock<encoder::Rung>,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -42,29 +45,91 @@ impl Classifier {
         let artifact = config.artifact.as_deref().map_or_else(|| Ok(Artifact::embedded()), Artifact::read)?;
         let model = ComplexityModel::from_artifact(&artifact)?;
         let memo = Memo::new(config.memo_entries);
-        let revision = artifact.revision().to_owned();
-        Ok(Self { config, detector, model, memo, revision })
+        Ok(Self { config, detector, model, memo, artifact, rung: OnceLock::new() })
     }
 
     /// Which trained artifact it uses: the beginning of a hash of its files.
     #[must_use]
     pub fn revision(&self) -> &str {
-        &self.revision
+        self.artifact.revision()
     }
 
-    /// What is in the prompt: entities, topics, doubts, complexity, task, language and size.
+    /// Loads the artifact's encoder, whose files are put below `cache`. From then on [`Classifier::ask`] asks it. Blocks
+    /// for about a second; a second call does nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoEncoder`], [`Error::Artifact`] and [`Error::Encoder`]; the features go on serving alone.
+    pub fn load_encoder(&self, library: &Path, cache: &Path, config: &RungConfig) -> Result<(), Error> {
+        if self.rung.get().is_none() {
+            let rung = encoder::Rung::load(&self.artifact, library, cache, config)?;
+            let _ = self.rung.set(rung);
+        }
+        Ok(())
+    }
+
+    /// Whether the encoder can be asked.
+    #[must_use]
+    pub fn has_encoder(&self) -> bool {
+        self.rung.get().is_some()
+    }
+
+    /// What is in the prompt, by detectors and features alone: entities, topics, doubts, complexity, task, language and
+    /// size.
     #[must_use]
     pub fn classify(&self, prompt: &Prompt<'_>) -> Profile {
-        let sensitivity = self.sensitivity(prompt);
-        let assessment = self.model.assess(prompt);
-        Profile {
-            sensitivity,
-            complexity: assessment.complexity,
-            confidence: assessment.confidence,
-            task: assessment.task,
-            language: language::of_prompt(prompt).into(),
+        self.look(prompt).0
+    }
+
+    /// The same, with the view that the encoder can be asked about.
+    #[must_use]
+    pub fn look(&self, prompt: &Prompt<'_>) -> (Profile, View) {
+        let view = self.model.view(prompt);
+        let mut profile = Profile {
+            sensitivity: self.sensitivity(prompt),
+            complexity: 0.0,
+            confidence: 0.0,
+            task: policies::Task::Instruction,
+            language: view.language.into(),
             input_tokens: tokens::of_prompt(prompt),
+            output_tokens: 0,
+            rung: Rung::Features,
+        };
+        put(&mut profile, self.model.weigh(&view));
+        (profile, view)
+    }
+
+    /// Asks the encoder about a view, without waiting. `None` when there is no encoder or it has nothing to add.
+    pub fn ask(&self, view: &View) -> Option<Result<Pending<Vec<Classification>>, Error>> {
+        self.rung.get()?.ask(view)
+    }
+
+    /// Puts the encoder's answer into the profile; an answer that does not fit counts as none.
+    pub fn refine(&self, profile: &mut Profile, view: &View, said: &[Classification]) {
+        match self.model.weigh_with(view, said) {
+            Some(assessment) => {
+                put(profile, assessment);
+                profile.rung = Rung::Encoder;
+            }
+            None => profile.rung = Rung::Late,
         }
+    }
+
+    /// Both rungs, whatever the policy, waiting for the encoder on this thread: for work in batches.
+    #[must_use]
+    pub fn classify_fully(&self, prompt: &Prompt<'_>) -> Profile {
+        let (mut profile, view) = self.look(prompt);
+        match self.ask(&view).map(|asked| asked.and_then(|pending| pending.wait().map_err(Error::Encoder))) {
+            None => {}
+            Some(Ok(said)) => self.refine(&mut profile, &view, &said),
+            Some(Err(_)) => profile.rung = Rung::Late,
+        }
+        profile
+    }
+
+    /// By how much the encoder may move the complexity that the features give; 0 without an encoder.
+    #[must_use]
+    pub fn encoder_reach(&self) -> f32 {
+        if self.has_encoder() { self.model.encoder_reach() } else { 0.0 }
     }
 
     /// Findings of every segment, with the strongest score of each topic and every doubt once.
@@ -102,6 +167,13 @@ impl Classifier {
     fn guarded_scan(&self, text: &str) -> Option<Scan> {
         catch_unwind(AssertUnwindSafe(|| self.detector.scan(text))).ok()
     }
+}
+
+fn put(profile: &mut Profile, assessment: Assessment) {
+    profile.complexity = assessment.complexity;
+    profile.confidence = assessment.confidence;
+    profile.task = assessment.task;
+    profile.output_tokens = assessment.output_tokens.round() as u32;
 }
 
 /// Characters of what was said before that are read again with what is said next.

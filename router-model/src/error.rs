@@ -27,6 +27,12 @@ pub enum Error {
     /// The weights do not have the shape that this build expects.
     #[error("weights do not fit this build: {0}")]
     Weights(&'static str),
+    /// The artifact has no encoder.
+    #[error("the artifact has no encoder")]
+    NoEncoder,
+    /// The encoder cannot be loaded, or cannot answer now.
+    #[error("the encoder of the router model cannot be used")]
+    Encoder(#[source] local_runtime::Error),
     /// A pattern does not compile.
     #[error("pattern does not compile")]
     Pattern(#[from] regex::Error),

@@ -10,6 +10,10 @@ import pathlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import numpy as np
+import scipy.sparse as sp
+
+import labels
 import own_prompts
 
 # No licence stated by the publisher, or a name that is close to a benchmark that grades the product.
@@ -32,6 +36,9 @@ LARGE = {
     "gpt-4o-2024-05-13", "claude-3-5-sonnet-20240620", "gpt-4-turbo-2024-04-09", "deepseek-v2.5-0908", "Mistral-Large-2",
     "Llama-3.1-405B-Inst@sambanova", "gpt4_1106_preview",
 }
+# Kinds of work of the questions that the shipped model answered.
+TASKS_OF_CATEGORY = {"word-problem": "math", "sum": "math", "foreign": "math", "compare": "math", "code": "code", "trace": "code",
+                     "words": "reasoning", "passage": "closed_qa"}
 # A model whose mean on a source is this far below the other small models does not answer in the asked format.
 FORMAT_FAILURE_MARGIN = 0.35
 
@@ -53,7 +60,7 @@ class Row:
 def load(folder):
     labelled = _read(pathlib.Path(folder) / "train_labeled.jsonl.gz")
     typed = _read(pathlib.Path(folder) / "train_typed.jsonl.gz")
-    return _labelled(labelled) + _typed(typed) + _own()
+    return _labelled(labelled) + _typed(typed) + _own() + _shipped(labelled)
 
 
 def _read(path):
@@ -110,6 +117,43 @@ def _typed(raws):
                   trainable=_trainable(raw), meta={"difficulty": raw.get("difficulty"), "n_steps": raw.get("n_steps")})
         rows.append(row)
     return rows
+
+
+def _shipped(labelled):
+    """Answers of the shipped model to checkable questions (`labels.py`): one source for each kind of question, and a source
+    without measured failures for open prompts, whose answers tell only how long they are."""
+    prompts = {raw["prompt_hash"]: raw["prompt"] for raw in labelled}
+    rows = []
+    for raw in labels.read():
+        checked = raw["right"] is not None
+        # Where the question was asked in other words, the prompt as people wrote it counts.
+        prompt = prompts.get(raw["group"], raw["prompt"])
+        rows.append(Row(
+            prompt=prompt, source=f"shipped_{raw['category']}", task=TASKS_OF_CATEGORY.get(raw["category"], ""), key=raw["group"], trainable=True,
+            fail=1.0 - float(raw["right"]) if checked else None, small=float(raw["right"]) if checked else None,
+            meta={"output_tokens": raw["output_tokens"]},
+        ))
+    return rows
+
+
+def with_traffic(path, rows, dense, hashed, vectors):
+    """Adds graded rows of one's own traffic. They carry hand features and no text, so that words and the encoder say nothing of
+    them."""
+    added, features = [], []
+    for line in open(path, encoding="utf-8"):
+        raw = json.loads(line)
+        if raw.get("good") is None or not raw.get("features"):
+            continue
+        if len(raw["features"]) != dense.shape[1]:
+            raise SystemExit(f"{path}: {raw['id']} has {len(raw['features'])} features, and this version knows {dense.shape[1]}")
+        added.append(Row(prompt="", source="traffic", task=raw.get("task") or "", key=f"traffic:{raw['id']}", trainable=True,
+                         fail=1.0 - raw["good"], small=raw["good"], large=raw.get("strong")))
+        features.append(raw["features"])
+    if not added:
+        raise SystemExit(f"{path}: no row has both a grade and features")
+    empty = sp.csr_matrix((len(added), hashed.shape[1]))
+    neutral = np.repeat(vectors.mean(0, keepdims=True), len(added), 0)
+    return rows + added, np.vstack([dense, np.array(features)]), sp.vstack([hashed, empty]).tocsr(), np.vstack([vectors, neutral])
 
 
 def _own():

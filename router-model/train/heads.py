@@ -8,6 +8,9 @@ The score is a weighted sum of three linear heads and the logarithm of the lengt
   for the prompts that carry no measured label.
 * `length`: the baseline that is hard to beat.
 
+Two more heads belong to the second rung (`encoder.py`): `difficulty` is the centred head again, with the encoder's vector beside
+the hand features, and `gap` says from the vector alone by how much a strong model does better than small ones, centred likewise.
+
 A fourth head, `kind`, moves prompts that look like everyday requests down and prompts that look like those that
 people pick for being hard up. It is a softmax over (routine, neither, hard) on the hand features; on question sets it
 answers "neither", so it leaves their order alone.
@@ -24,6 +27,13 @@ from scipy.sparse.linalg import lsqr
 from sklearn.linear_model import LogisticRegression
 
 BLEND = {"centred_mixed": 0.5, "centred_words": 0.5, "level": 0.7, "length": 1.0}
+# What the second rung adds, in units of the spread of the first one's score.
+SECOND_LENGTH, SECOND_DIFFICULTY, SECOND_GAP = 1.0, 1.0, 0.3
+# What the first rung's own share of the length is raised by, in the same units.
+FIRST_LENGTH = 0.6
+SECOND_PENALTY = {"difficulty": 4000.0, "gap": 16000.0}
+GAP_MIN = 0.03
+OUTPUT_PENALTY = 30.0
 # Penalty on (hand features, hashed words).
 PENALTY = {"centred_mixed": (100.0, 30.0), "centred_words": (3000.0, 10.0), "level": (30.0, None)}
 STEPS_WEIGHT = 0.5
@@ -63,9 +73,9 @@ class Model:
 
 
 class Table:
-    """Rows as arrays."""
+    """Rows as arrays. `vectors` `[rows, width]` are those of the encoder."""
 
-    def __init__(self, rows, dense, hashed):
+    def __init__(self, rows, dense, hashed, vectors):
         self.rows = rows
         self.dense = dense
         self.hashed = hashed
@@ -82,6 +92,11 @@ class Table:
         self.mean = dense[self.trainable].mean(0)
         self.scale = 1.0 / (dense[self.trainable].std(0) + 1e-6)
         self.z = standardise(dense, self.mean, self.scale)
+        self.vectors = vectors
+        self.vector_mean = vectors[self.trainable].mean(0)
+        self.vector_scale = 1.0 / (vectors[self.trainable].std(0) + 1e-6)
+        self.v = (vectors - self.vector_mean) * self.vector_scale
+        self.output_tokens = np.array([row.meta.get("output_tokens") or np.nan for row in rows], float)
         self.measured = [s for s in dict.fromkeys(self.source) if not np.isnan(self.fail[self.source == s]).all()]
 
 
@@ -111,6 +126,18 @@ def centred_target(table, with_steps):
         values = np.log(np.maximum(table.steps[mask], 1))
         target[mask] = (values - values.mean()) / values.std()
         weight[mask] = STEPS_WEIGHT / np.sqrt(mask.sum())
+    return target, weight
+
+
+def gap_target(table):
+    """By how much strong models do better, where they do."""
+    target, weight = np.zeros(len(table.rows)), np.zeros(len(table.rows))
+    for source in table.measured:
+        mask = (table.source == source) & table.trainable & ~np.isnan(table.large)
+        values = table.large[mask] + table.fail[mask] - 1.0
+        if mask.any() and values.mean() > GAP_MIN:
+            target[mask] = (values - values.mean()) / (values.std() + 1e-6)
+            weight[mask] = 1.0 / np.sqrt(mask.sum())
     return target, weight
 
 
@@ -171,7 +198,57 @@ def fit(table, keep):
         dense += factor * head_dense
         words += factor * head_words
         bias -= factor * raw.mean()
+    raw = table.z[scope] @ dense + table.hashed[scope] @ words
+    dense[0] += FIRST_LENGTH * raw.std() / table.z[scope, 0].std()
     return Model(dense, words, bias, *fit_kind(table, keep))
+
+
+@dataclass
+class Second:
+    """What the encoder adds to the score of the features: `difficulty` and `gap` are heads over its vector, brought to the units in
+    which they are added; `beside` is what the hand features add in the same place."""
+
+    difficulty: np.ndarray
+    gap: np.ndarray
+    beside: np.ndarray
+
+    def added(self, z, v):
+        return v @ self.difficulty + v @ self.gap + z @ self.beside
+
+
+def fit_second(table, keep, first):
+    """The second rung's heads from the rows where `keep` holds; `first` is the model of the first rung."""
+    scope = np.flatnonzero(keep & table.trainable & ~np.isnan(table.fail))
+    unit = (table.z[scope] @ first.dense + table.hashed[scope] @ first.words).std()
+    width = table.v.shape[1]
+    both = solve_centred(table, np.hstack([table.v, table.z]), *centred_target(table, True), keep, SECOND_PENALTY["difficulty"])
+    both *= SECOND_DIFFICULTY * unit / (table.v[scope] @ both[:width] + table.z[scope] @ both[width:]).std()
+    gap = solve_centred(table, table.v, *gap_target(table), keep, SECOND_PENALTY["gap"])
+    gap *= SECOND_GAP * unit / (table.v[scope] @ gap).std()
+    beside = both[width:].copy()
+    beside[0] += (SECOND_LENGTH - FIRST_LENGTH) * unit / table.z[scope, 0].std()
+    return Second(both[:width], gap, beside)
+
+
+def solve_centred(table, features, target, weight, keep, penalty):
+    """Weighted ridge regression on features that are centred within each source."""
+    rows = np.flatnonzero(keep & (weight > 0))
+    centred = features[rows].copy()
+    for source in np.unique(table.source[rows]):
+        mask = table.source[rows] == source
+        centred[mask] -= centred[mask].mean(0)
+    weighted = centred * (weight[rows] / weight[rows].mean())[:, None]
+    return np.linalg.solve(weighted.T @ centred + penalty * np.eye(features.shape[1]), weighted.T @ target[rows])
+
+
+def fit_output(table, keep):
+    """Logarithm of the answer's length in tokens, by ridge regression on the hand features: (weights, bias). Kinds of question
+    count alike."""
+    rows = np.flatnonzero(keep & ~np.isnan(table.output_tokens))
+    target = np.log(table.output_tokens[rows])
+    sources, at, counts = np.unique(table.source[rows], return_inverse=True, return_counts=True)
+    found, _, bias = ridge(table.z[rows], table.hashed[rows], target, 1.0 / np.sqrt(counts[at]), (OUTPUT_PENALTY, None))
+    return found, bias
 
 
 def fit_kind(table, keep):
@@ -187,23 +264,29 @@ def score(table, model, rows):
     return model.score(table.z[rows], table.hashed[rows])
 
 
+def both_scores(table, keep, rows):
+    first = fit(table, keep)
+    scores = score(table, first, rows)
+    return scores, scores + fit_second(table, keep, first).added(table.z[rows], table.v[rows])
+
+
 def leave_one_source_out(table):
-    """For each measured source: scores by a model that saw neither the source nor any of its prompts elsewhere."""
-    scores = np.full(len(table.rows), np.nan)
+    """For each measured source: scores of both rungs by models that saw neither the source nor any of its prompts elsewhere."""
+    scores = np.full((2, len(table.rows)), np.nan)
     for source in table.measured:
         held = table.source == source
         keep = ~held & ~np.isin(table.key, table.key[held])
-        scores[held] = score(table, fit(table, keep), held)
+        scores[:, held] = both_scores(table, keep, held)
     return scores
 
 
 def assigned_out_of_fold(table, folds=5):
     """Scores of the rows with assigned levels, each by a model that did not see its fold."""
-    scores = np.full(len(table.rows), np.nan)
+    scores = np.full((2, len(table.rows)), np.nan)
     fold = np.array([hash_fold(key, folds) for key in table.key])
     for index in range(folds):
         held = (fold == index) & ~np.isnan(table.level) & table.trainable
-        scores[held] = score(table, fit(table, fold != index), held)
+        scores[:, held] = both_scores(table, fold != index, held)
     return scores
 
 

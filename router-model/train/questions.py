@@ -2,11 +2,12 @@
 
     python router-model/train/questions.py --data PATH_TO_ROUTING_DATA --out questions.jsonl
     sluicegate eval model --data questions.jsonl --answers answers.jsonl --concurrency 8 --allow-code-execution
+    python router-model/train/labels.py --questions questions.jsonl --answers answers.jsonl
 
-Two kinds: questions of the routing data whose answer follows from the question itself (code to trace is run, numbers to
+Checkable questions are of two kinds: questions of the routing data whose answer follows from the question itself (code to trace is run, numbers to
 compare are compared, functions come with their assertions), and templates written for this project (CC0) whose answer is
 computed with the question. The id is `source/group/number`: a group is a template or a prompt's hash, and stays together
-when rows are split.
+when rows are split. With `--open N`, N prompts without a right answer are added (category `open`): they tell how long answers are.
 Everything that is traced is run in a child process without privileges over this one; still, use a container.
 """
 
@@ -21,6 +22,8 @@ import random
 import re
 import subprocess
 import sys
+
+import own_prompts
 
 SEED = 20261122
 CRUX, NUMERSENSE, MBPP, PER_TEMPLATE = 220, 60, 260, 30
@@ -220,14 +223,30 @@ def from_data(folder, rng):
                 yield question | {"group": row["prompt_hash"], "language": "en", "source": f"checked_{source}"}
 
 
+def open_prompts(folder, most, rng):
+    """Prompts of every kind, for the length of their answers: any answer counts as right."""
+    with gzip.open(pathlib.Path(folder) / "train_typed.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    pools = [[(f"typed_{source}", row["prompt_hash"], row["prompt"]) for row in rows if row["source"] == source and len(row["prompt"]) < 1500]
+             for source in ("arena_hard_v0.1", "arena_hard_v2.0", "self_instruct_seed", "p3_typed")]
+    for kind in ("routine", "hard"):
+        pools.append([("own_open", f"{kind}:{task}", text) for which, task, text in own_prompts.generate() if which == kind])
+    for pool in pools:
+        for source, group, prompt in rng.sample(pool, most // len(pools)):
+            yield {"source": source, "group": group, "kind": "rules", "category": "open", "language": "und", "prompt": prompt,
+                   "rules": {"words_min": 1}, "max_tokens": 400}
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", required=True, help="folder with train_labeled.jsonl.gz")
     arguments.add_argument("--out", required=True)
+    arguments.add_argument("--open", type=int, default=0, metavar="N")
     arguments = arguments.parse_args()
     rng = random.Random(SEED)
     rows = list(generated(rng)) + list(from_data(arguments.data, rng))
     rng.shuffle(rows)
+    rows += open_prompts(arguments.data, arguments.open, rng)
     with open(arguments.out, "w", encoding="utf-8") as out:
         for index, row in enumerate(rows):
             source, group = row.pop("source"), row.pop("group")

@@ -11,6 +11,7 @@ TASKS = ["open_qa", "closed_qa", "knowledge_mcq", "reading_mcq", "math", "code",
          "classification", "extraction", "creative_writing", "constrained_generation", "howto", "roleplay", "open_ended", "instruction"]
 HASHED_SCALE = 4.0
 PENALTY_INVERSE = 0.3
+VECTOR_PENALTY_INVERSE = 0.05
 ROWS_MAX = {"gsm8k_train": 1200}
 
 
@@ -40,6 +41,17 @@ def fit(table, rows):
         hashed[task] = HASHED_SCALE * model.coef_[at, width:]
         bias[task] = model.intercept_[at]
     return dense, hashed, bias
+
+
+def fit_vectors(table):
+    """The same over the encoder's vectors: (weights [tasks, width], bias [tasks])."""
+    rows = select(table)
+    labels = np.array([TASKS.index(table.rows[i].task) for i in rows])
+    weight = 1.0 / np.sqrt(np.bincount(labels, minlength=len(TASKS))[labels])
+    model = LogisticRegression(C=VECTOR_PENALTY_INVERSE, max_iter=150, tol=1e-3).fit(table.v[rows], labels, sample_weight=weight / weight.mean())
+    found, bias = np.zeros((len(TASKS), table.v.shape[1])), np.full(len(TASKS), -30.0)
+    found[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+    return found, bias
 
 
 def predict(table, model, rows):

@@ -17,6 +17,8 @@ use super::lexicon::Class;
 pub(super) const USER_TURNS_MAX: usize = 4;
 /// Share of an older turn's probability that is left after each turn.
 pub(super) const AGE_DECAY: f32 = 0.92;
+/// An older turn that counts for less than this is not looked at.
+pub(super) const SHARE_MIN: f32 = 0.05;
 /// Words up to which a turn leans wholly on what was said before.
 const SHORT_WORDS: f32 = 6.0;
 /// Words from which a turn stands for itself.

@@ -11,17 +11,20 @@
 //! usual the shape of the text is (1 within the spread of 95 % of the training prompts, falling as 1/x outside). It
 //! is about the text, not about the answer: a clear score for a text in an unknown language is not confident.
 //!
-//! Linear on purpose: a frozen small encoder adds little to these features on unseen sources, and this costs
-//! microseconds. Encoders come as a later rung and use the same interface.
+//! **Two rungs.** A linear model over features answers in microseconds. Where its answer does not settle the decision, an
+//! encoder reads the text itself ([`encoder`]), and both together give the answer. A conversation is looked at once
+//! ([`View`]) and weighed with or without the encoder's word, so that turns, shape and calibration work alike in both.
 
 mod calibration;
 mod context;
+pub(crate) mod encoder;
 mod features;
 mod hash;
 mod lexicon;
 mod model;
 mod reading;
 mod scan;
+mod view;
 mod window;
 mod wrappers;
 
@@ -29,12 +32,20 @@ use std::borrow::Cow;
 
 use policies::Task;
 
-use crate::artifact::Artifact;
-use crate::{Error, Prompt, Role, Segment};
-use model::{Linear, Reading};
+use local_runtime::Classification;
 
+use crate::artifact::Artifact;
+use crate::{Error, Prompt, Role, Segment, language};
+use model::{Blend, Linear};
+use view::Turn;
+
+pub use encoder::RungConfig;
 pub use features::{BUCKETS, DENSE, Extractor, Features, VOCABULARY_BITS, Vocabulary};
 pub use reading::reading;
+pub use view::View;
+
+/// Expected length of an answer to a prompt without a word, in tokens.
+const UNKNOWN_OUTPUT_TOKENS: f32 = 256.0;
 
 /// What the model says about one prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +56,8 @@ pub struct Assessment {
     pub confidence: f32,
     /// Coarse type of work.
     pub task: Task,
+    /// Expected length of an answer, in tokens.
+    pub output_tokens: f32,
 }
 
 /// The complexity model with its weights.
@@ -75,45 +88,92 @@ impl ComplexityModel {
         Ok(Self { linear: Linear::read_from(&artifact.weights)? })
     }
 
-    /// Assesses a conversation: the last user turn in its context. Without a user turn the last segment counts.
+    /// Assesses a conversation by its features: the last user turn in its context. Without a user turn the last segment
+    /// counts.
     ///
     /// Texts without a word (an image alone, say) have the complexity of an unknown prompt, 0.5, and no confidence.
     #[must_use]
     pub fn assess(&self, prompt: &Prompt<'_>) -> Assessment {
-        let mut turns = turns_newest_first(prompt).into_iter();
-        let Some(last) = turns.next().filter(|text| text.chars().any(char::is_alphanumeric)) else {
-            return Assessment { complexity: 0.5, confidence: 0.0, task: Task::Instruction };
-        };
-        let shape = context::shape(prompt);
-        let features = self.linear.extractor.extract(&last);
-        let own = self.linear.read(&features);
-        let mut lean = context::lean(&features);
-        let mut found = self.assessment(own, shape);
-        for text in turns.take(context::USER_TURNS_MAX - 1) {
-            lean *= context::AGE_DECAY;
-            if lean < 0.05 {
-                break;
-            }
-            let earlier = self.assessment(self.linear.read(&self.linear.extractor.extract(&text)), shape);
-            let inherited = found.complexity + lean * (earlier.complexity - found.complexity);
-            if inherited > found.complexity {
-                found = Assessment {
-                    complexity: inherited,
-                    confidence: found.confidence.max(lean * earlier.confidence),
-                    task: earlier.task,
-                };
-            }
-        }
-        found
+        self.weigh(&self.view(prompt))
     }
 
-    fn assessment(&self, reading: Reading, shape: f32) -> Assessment {
-        Assessment {
-            complexity: self.linear.curve.at(reading.score + shape),
-            confidence: reading.familiarity,
-            task: reading.task,
+    /// Looks at a conversation.
+    #[must_use]
+    pub fn view(&self, prompt: &Prompt<'_>) -> View {
+        let mut view = View { turns: Vec::new(), shape: 0.0, language: language::of_prompt(prompt) };
+        let mut texts = turns_newest_first(prompt).into_iter();
+        let Some(last) = texts.next().filter(|text| text.chars().any(char::is_alphanumeric)) else {
+            return view;
+        };
+        view.shape = context::shape(prompt);
+        let features = self.linear.extractor.extract(&last);
+        let mut share = context::lean(&features);
+        view.turns.push(Turn {
+            reading: self.linear.read(&features),
+            text: reading(&last).into_owned(),
+            share: 1.0,
+        });
+        for text in texts.take(context::USER_TURNS_MAX - 1) {
+            share *= context::AGE_DECAY;
+            if share < context::SHARE_MIN {
+                break;
+            }
+            let read = self.linear.read(&self.linear.extractor.extract(&text));
+            view.turns.push(Turn { reading: read, text: reading(&text).into_owned(), share });
+        }
+        view
+    }
+
+    /// What the features say of a conversation.
+    #[must_use]
+    pub fn weigh(&self, view: &View) -> Assessment {
+        inherit(view, |_, turn| self.linear.curve.at(turn.reading.score + view.shape))
+    }
+
+    /// The same with the encoder's word on every turn; `None` when its answer does not fit the view.
+    #[must_use]
+    pub fn weigh_with(&self, view: &View, said: &[Classification]) -> Option<Assessment> {
+        let blend = &self.linear.blend;
+        let scores = view.turns.iter().zip(said);
+        let scores: Option<Vec<f32>> =
+            scores.map(|(turn, said)| Blend::score(&turn.reading, &said.logits)).collect();
+        let scores = scores.filter(|scores| scores.len() == view.turns.len())?;
+        Some(inherit(view, |index, _| blend.curve.at(scores[index] + view.shape)))
+    }
+
+    /// By how much the encoder may move the probability that the features give: what nine in ten prompts stay within.
+    #[must_use]
+    pub fn encoder_reach(&self) -> f32 {
+        self.linear.blend.reach
+    }
+}
+
+/// A turn inherits from earlier ones as far as it leans on them, and only what makes it harder.
+fn inherit(view: &View, complexity: impl Fn(usize, &Turn) -> f32) -> Assessment {
+    let Some(last) = view.turns.first() else {
+        let task = Task::Instruction;
+        return Assessment { complexity: 0.5, confidence: 0.0, task, output_tokens: UNKNOWN_OUTPUT_TOKENS };
+    };
+    let assessment = |index: usize, turn: &Turn| Assessment {
+        complexity: complexity(index, turn),
+        confidence: turn.reading.familiarity,
+        task: turn.reading.task,
+        output_tokens: turn.reading.output_tokens,
+    };
+    let mut found = assessment(0, last);
+    for (index, turn) in view.turns.iter().enumerate().skip(1) {
+        let earlier = assessment(index, turn);
+        let inherited = found.complexity + turn.share * (earlier.complexity - found.complexity);
+        if inherited > found.complexity {
+            found = Assessment {
+                complexity: inherited,
+                confidence: found.confidence.max(turn.share * earlier.confidence),
+                task: earlier.task,
+                output_tokens: found.output_tokens.max(turn.share * earlier.output_tokens),
+            };
         }
     }
+    found
 }
 
 /// The user's turns, newest first. Neighbouring segments are parts of one turn: a document and the question about

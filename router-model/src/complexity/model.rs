@@ -7,11 +7,12 @@
 use policies::Task;
 
 use super::calibration::Curve;
+use super::encoder::SCORES;
 use super::features::{BUCKETS, DENSE, Extractor, Features, VOCABULARY_BITS, Vocabulary};
 use crate::Error;
 
 const MAGIC: &[u8] = b"SGRW";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Standardised features are cut here; training does the same.
 const CLIP: f32 = 4.0;
 /// Cut for the measure of strangeness, which has to see further than the score.
@@ -21,6 +22,11 @@ const KINDS: usize = 3;
 /// Weights per bucket: complexity, then every task.
 const COLUMNS: usize = 1 + Task::ALL.len();
 
+/// Longest answer that is ever expected, in tokens.
+const OUTPUT_TOKENS_MAX: f32 = 4096.0;
+/// A head of the encoder moves the score by no more than this.
+const HEAD_MAX: f32 = 8.0;
+
 /// What the model says about one text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
@@ -29,6 +35,28 @@ pub(super) struct Reading {
     /// Share of the text that the model knows, times how usual its shape is; in `[0, 1]`.
     pub(super) familiarity: f32,
     pub(super) task: Task,
+    /// Expected length of the answer, in tokens.
+    pub(super) output_tokens: f32,
+    /// What the hand features add to the score when the encoder is asked.
+    pub(super) beside: f32,
+}
+
+/// How the encoder's word is joined with that of the features.
+#[derive(Debug)]
+pub(super) struct Blend {
+    /// What the hand features add beside the encoder.
+    beside: Vec<f32>,
+    pub(super) curve: Curve,
+    /// By how much the encoder moved the probability of nine in ten prompts, at most.
+    pub(super) reach: f32,
+}
+
+impl Blend {
+    /// The score of both together; `None` for logits that are not numbers or too few. The heads come in the score's units.
+    pub(super) fn score(reading: &Reading, logits: &[f32]) -> Option<f32> {
+        let said: f32 = logits.get(..SCORES)?.iter().map(|head| head.clamp(-HEAD_MAX, HEAD_MAX)).sum();
+        Some(reading.score + reading.beside + said).filter(|score| score.is_finite())
+    }
 }
 
 /// Weights and what is needed to apply them.
@@ -47,6 +75,9 @@ pub(super) struct Linear {
     task_bias: Vec<f32>,
     column_scale: Vec<f32>,
     usual_spread: f32,
+    output_dense: Vec<f32>,
+    output_bias: f32,
+    pub(super) blend: Blend,
     buckets: Box<[u8]>,
 }
 
@@ -61,7 +92,7 @@ impl Linear {
                 return Err(Error::Weights("features of this build differ from those of training"));
             }
         }
-        let knots = reader.u32()? as usize;
+        let (knots, blend_knots) = (reader.u32()? as usize, reader.u32()? as usize);
         let (mean, scale, dense) = (reader.floats(DENSE)?, reader.floats(DENSE)?, reader.floats(DENSE)?);
         let bias = reader.floats(1)?[0];
         let (kind_dense, kind_bias) = (reader.floats(DENSE * KINDS)?, reader.floats(KINDS)?);
@@ -72,6 +103,8 @@ impl Linear {
         let curve = Curve::new(reader.floats(knots)?, reader.floats(knots)?)
             .ok_or(Error::Weights("calibration does not rise"))?;
         let usual_spread = reader.floats(1)?[0];
+        let (output_dense, output_bias) = (reader.floats(DENSE)?, reader.floats(1)?[0]);
+        let blend = reader.blend(blend_knots)?;
         let vocabulary =
             Vocabulary::from_bytes(reader.take(VOCABULARY_BITS / 8)?).ok_or(Error::Weights("vocabulary"))?;
         let buckets = reader.take(BUCKETS * COLUMNS)?.into();
@@ -94,6 +127,9 @@ impl Linear {
             task_bias,
             column_scale,
             usual_spread,
+            output_dense,
+            output_bias,
+            blend,
             buckets,
         })
     }
@@ -111,7 +147,14 @@ impl Linear {
         let score = dot(&self.dense, &z) + hashed[0] + self.bias + self.kind(&z);
         let strangeness = (spread / DENSE as f32).sqrt() / self.usual_spread;
         let familiarity = features.coverage * (1.0 / strangeness.max(1.0));
-        Reading { score, familiarity: familiarity.clamp(0.0, 1.0), task: self.task(&z, &hashed) }
+        let output_tokens = (dot(&self.output_dense, &z) + self.output_bias).exp();
+        Reading {
+            score,
+            familiarity: familiarity.clamp(0.0, 1.0),
+            task: self.task(&z, &hashed),
+            output_tokens: output_tokens.clamp(1.0, OUTPUT_TOKENS_MAX),
+            beside: dot(&self.blend.beside, &z),
+        }
     }
 
     /// Sum of the weights of every bucket, for a row of unit length.
@@ -165,11 +208,25 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
+    fn blend(&mut self, knots: usize) -> Result<Blend, Error> {
+        let (beside, reach) = (self.floats(DENSE)?, self.floats(1)?[0]);
+        let curve = Curve::new(self.floats(knots)?, self.floats(knots)?)
+            .ok_or(Error::Weights("calibration of the encoder does not rise"))?;
+        if !(0.0..=1.0).contains(&reach) {
+            return Err(Error::Weights("reach of the encoder"));
+        }
+        Ok(Blend { beside, curve, reach })
+    }
+
     /// Numbers; one that is not finite would reach every score.
     fn floats(&mut self, count: usize) -> Result<Vec<f32>, Error> {
         let bytes = self.take(4 * count)?;
         let values: Vec<f32> =
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(Error::Weights("not finite")) }
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(Error::Weights("not finite"))
+        }
     }
 }

@@ -1,0 +1,112 @@
+//! The encoder rung: a small network that reads the text itself.
+//!
+//! It answers with the logits of several heads (`train/encoder.py`): how much harder than its neighbours, how much a strong
+//! model gains, and the kinds of work. What they are worth beside the features is part of
+//! the weights. It knows English only; texts in other languages stay with the features.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use local_runtime::{Classification, Encoder, EncoderConfig, Pending};
+
+use super::View;
+use crate::Error;
+use crate::artifact::Artifact;
+
+/// Heads before those of the tasks: difficulty and gap, in units of the score.
+pub(super) const SCORES: usize = 2;
+/// Languages that it was trained on; `und` are texts too short to tell.
+const LANGUAGES: [&str; 2] = ["en", "und"];
+
+/// Settings of the encoder rung.
+#[derive(Debug, Clone)]
+pub struct RungConfig {
+    /// Threads that compute, 1 to 256; default 1.
+    pub threads: usize,
+    /// Requests that may wait for it, 0 to 4096; default 32. A request beyond stays with the features.
+    pub max_queue: usize,
+}
+
+impl Default for RungConfig {
+    fn default() -> Self {
+        Self { threads: 1, max_queue: 32 }
+    }
+}
+
+/// A loaded encoder of the router model.
+#[derive(Debug)]
+pub(crate) struct Rung {
+    encoder: Encoder,
+}
+
+impl Rung {
+    /// Writes the artifact's encoder below `cache`, unless it is there, and loads it. Blocks for about a second.
+    ///
+    /// # Errors
+    /// [`Error::NoEncoder`], [`Error::Artifact`], [`Error::Encoder`].
+    pub(crate) fn load(
+        artifact: &Artifact,
+        library: &Path,
+        cache: &Path,
+        config: &RungConfig,
+    ) -> Result<Self, Error> {
+        let folder = unpack(artifact, cache)?;
+        let settings = EncoderConfig {
+            threads: Some(config.threads),
+            max_queue: config.max_queue,
+            ..EncoderConfig::new(folder)
+        };
+        let encoder = Encoder::load(library, settings).map_err(Error::Encoder)?;
+        let labels = encoder.info().labels.len();
+        if labels < SCORES {
+            encoder.shutdown();
+            return Err(Error::Weights("the encoder has too few heads"));
+        }
+        Ok(Self { encoder })
+    }
+
+    /// Asks about the turns of a conversation; `None` when it has nothing to add.
+    pub(crate) fn ask(&self, view: &View) -> Option<Result<Pending<Vec<Classification>>, Error>> {
+        let texts = view.texts();
+        let able = !texts.is_empty() && LANGUAGES.contains(&view.language);
+        able.then(|| self.encoder.classify(&texts).map_err(Error::Encoder))
+    }
+}
+
+impl Drop for Rung {
+    fn drop(&mut self) {
+        // The library must not be unloaded under a running batch.
+        self.encoder.shutdown();
+    }
+}
+
+/// Puts the files into a folder of their own, named by their revision. Complete or not there: it is renamed into place.
+fn unpack(artifact: &Artifact, cache: &Path) -> Result<PathBuf, Error> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let files = artifact.encoder().ok_or(Error::NoEncoder)?;
+    let folder = cache.join(artifact.revision());
+    let whole = |folder: &Path| {
+        files
+            .iter()
+            .all(|(name, bytes)| std::fs::read(folder.join(name)).is_ok_and(|found| *found == **bytes))
+    };
+    if whole(&folder) {
+        return Ok(folder);
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = cache.join(format!(".{}-{}-{number}", artifact.revision(), std::process::id()));
+    let fail = |source| Error::Artifact { path: temporary.clone(), source };
+    std::fs::create_dir_all(&temporary).map_err(fail)?;
+    for (name, bytes) in files {
+        std::fs::write(temporary.join(name), bytes).map_err(fail)?;
+    }
+    // A damaged folder makes way; another process may have been faster, which is as good.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(fail)?;
+    }
+    let renamed = std::fs::rename(&temporary, &folder);
+    if renamed.is_err() {
+        std::fs::remove_dir_all(&temporary).map_err(fail)?;
+    }
+    if whole(&folder) { Ok(folder) } else { renamed.map(|()| folder).map_err(fail) }
+}
