@@ -67,6 +67,19 @@ impl Classifier {
         }
     }
 
+    /// The hand-made features of the last turn, for training: counts and shares, no words. `None` without a word.
+    #[must_use]
+    pub fn dense_features(&self, prompt: &Prompt<'_>) -> Option<Vec<f32>> {
+        self.model.dense_features(prompt)
+    }
+
+    /// The complexity that this classifier would give to a prompt of which only the features are left and the
+    /// complexity that `before` gave it; see [`ComplexityModel::complexity_after`].
+    #[must_use]
+    pub fn complexity_after(&self, before: &Self, features: &[f32], complexity: f32) -> Option<f32> {
+        self.model.complexity_after(&before.model, features, complexity)
+    }
+
     /// Findings of every segment, with the strongest score of each topic and every doubt once.
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };

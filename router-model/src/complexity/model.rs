@@ -114,6 +114,13 @@ impl Linear {
         Reading { score, familiarity: familiarity.clamp(0.0, 1.0), task: self.task(&z, &hashed) }
     }
 
+    /// What the hand-made features alone say: the score without the words.
+    pub(super) fn shape_score(&self, dense: &[f32; DENSE]) -> f32 {
+        let z: [f32; DENSE] =
+            std::array::from_fn(|i| ((dense[i] - self.mean[i]) * self.scale[i]).clamp(-CLIP, CLIP));
+        dot(&self.dense, &z) + self.bias + self.kind(&z)
+    }
+
     /// Sum of the weights of every bucket, for a row of unit length.
     fn hashed(&self, buckets: &[u32]) -> [f32; COLUMNS] {
         let mut sums = [0_i32; COLUMNS];
@@ -170,6 +177,10 @@ impl<'a> Reader<'a> {
         let bytes = self.take(4 * count)?;
         let values: Vec<f32> =
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(Error::Weights("not finite")) }
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(Error::Weights("not finite"))
+        }
     }
 }
