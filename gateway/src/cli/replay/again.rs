@@ -103,7 +103,7 @@ impl Bench {
             Some(complexity) => self.decide(row, &Profile { complexity, ..profile.clone() }, asked),
             None => self.decide(row, profile, asked),
         };
-        Again::Decided(Box::new(self.compare(row, profile, asked, &decided, complexity.is_some())))
+        Again::Decided(Box::new(compare(row, profile, asked, &decided, complexity.is_some())))
     }
 
     fn reassessed(&self, row: &Recorded, profile: &Profile) -> Option<f32> {
@@ -130,62 +130,61 @@ impl Bench {
         };
         self.policy.decide(profile, &Situation { request: &request, caller: &caller, targets: &targets })
     }
+}
 
-    fn compare(
-        &self,
-        row: &Recorded,
-        profile: &Profile,
-        asked: &Asked,
-        decided: &Decision,
-        is_reassessed: bool,
-    ) -> Change {
-        let course = course(&decided.outcome, row.confidence);
-        let chosen = row.alternatives.iter().find(|considered| considered.standing == Stood::Chosen);
-        let escalated = chosen.is_some_and(|chosen| has_escalated(row, chosen));
-        let same_target = match (chosen, &course.target) {
-            (Some(chosen), Some(target)) => *chosen.target == *target.id,
-            (None, None) => true,
-            _ => false,
-        };
-        let moved = !same_target || escalated != course.escalation.is_some();
-        let before = self.side_before(row, chosen, escalated, moved);
-        let usage = used(row, profile, &asked.request);
-        let after = Side {
-            label: decided.labelled.label,
-            is_declassified: matches!(&decided.outcome, Outcome::Serve(plan) if plan.declassified),
-            ..side_after(&course, &before, moved, &usage)
-        };
-        Change {
-            moved,
-            leak: leak(row, &decided.outcome, &course),
-            is_unjudged: course.is_unjudged,
-            is_estimated: moved && !row.is_used && !after.is_refused,
-            is_reassessed,
-            before,
-            after,
-        }
+fn compare(
+    row: &Recorded,
+    profile: &Profile,
+    asked: &Asked,
+    decided: &Decision,
+    is_reassessed: bool,
+) -> Change {
+    let course = course(&decided.outcome, row.confidence);
+    let chosen = row.alternatives.iter().find(|considered| considered.standing == Stood::Chosen);
+    let escalated = chosen.is_some_and(|chosen| has_escalated(row, chosen));
+    let same_target = match (chosen, &course.target) {
+        (Some(chosen), Some(target)) => *chosen.target == *target.id,
+        (None, None) => true,
+        _ => false,
+    };
+    let moved = !same_target || escalated != course.escalation.is_some();
+    let before = side_before(row, chosen, escalated, moved);
+    let usage = used(row, profile, &asked.request);
+    let after = Side {
+        label: decided.labelled.label,
+        is_declassified: matches!(&decided.outcome, Outcome::Serve(plan) if plan.declassified),
+        ..side_after(&course, &before, moved, &usage)
+    };
+    Change {
+        moved,
+        leak: leak(row, &decided.outcome, &course),
+        is_unjudged: course.is_unjudged,
+        is_estimated: moved && !row.is_used && !after.is_refused,
+        is_reassessed,
+        before,
+        after,
     }
+}
 
-    /// What happened; of a request that would move, where it was meant to go.
-    fn side_before(&self, row: &Recorded, chosen: Option<&Considered>, escalated: bool, moved: bool) -> Side {
-        let happened = if row.route.is_empty() { NOWHERE.to_owned() } else { row.route.clone() };
-        let meant = chosen.map(|chosen| match chosen.location {
-            Location::Local => String::from("local"),
-            place => format!("{place}:{}", chosen.target.split('/').next().unwrap_or_default()),
-        });
-        let route = match meant {
-            None => REFUSED.to_owned(),
-            Some(meant) if moved && !escalated => meant,
-            Some(_) => happened,
-        };
-        Side {
-            route,
-            label: row.label,
-            cost: row.cost,
-            is_refused: chosen.is_none(),
-            escalates: escalated,
-            is_declassified: row.declassified,
-        }
+/// What happened; of a request that would move, where it was meant to go.
+fn side_before(row: &Recorded, chosen: Option<&Considered>, escalated: bool, moved: bool) -> Side {
+    let happened = if row.route.is_empty() { NOWHERE.to_owned() } else { row.route.clone() };
+    let meant = chosen.map(|chosen| match chosen.location {
+        Location::Local => String::from("local"),
+        place => format!("{place}:{}", chosen.target.split('/').next().unwrap_or_default()),
+    });
+    let route = match meant {
+        None => REFUSED.to_owned(),
+        Some(meant) if moved && !escalated => meant,
+        Some(_) => happened,
+    };
+    Side {
+        route,
+        label: row.label,
+        cost: row.cost,
+        is_refused: chosen.is_none(),
+        escalates: escalated,
+        is_declassified: row.declassified,
     }
 }
 

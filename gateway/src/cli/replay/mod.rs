@@ -147,7 +147,7 @@ fn shares(summary: &Summary) -> String {
     let pairs = [
         ("answered here", summary.local),
         ("escalated after a weak answer", summary.escalations),
-        ("refused", summary.refusals),
+        ("refused by the policy", summary.refusals),
         ("let pass above their label", summary.declassified),
         ("moved", Pair { before: Share::default(), after: summary.moved }),
         (

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use policies::{
-    CallerFacts, Doubt, EntityKind, Finding, FindingSource, Label, Money, Outcome, PolicySet, Profile,
-    RequestFacts, Sensitivity, Situation, Task, Topic, Usage, UsageSource, Verdict, review,
+    Availability, CallerFacts, Doubt, EntityKind, Finding, FindingSource, Label, Location, Money, Outcome,
+    Plan, PolicySet, Profile, RequestFacts, Sensitivity, Situation, Target, Task, Topic, Usage, UsageSource,
+    Verdict, Wants, review,
 };
 use router_model::measure::Rng;
 
@@ -91,27 +92,17 @@ fn any_profile(rng: &mut Rng) -> Profile {
     }
 }
 
-/// A request as the gateway would have written it: decided, served where it was meant to go, and settled.
-fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
-    let profile = any_profile(rng);
-    let model =
-        *pick(rng, &["auto", "auto", "gpt-4o", "openai/gpt-4o", "house/medium", "local/none", "other"]);
-    let (wants, targets) = bench.portfolio.targets(model);
-    let targets: Vec<_> = targets
-        .iter()
-        .map(|target| {
-            let mut target = policies::Target::clone(target);
-            // As it may have been then: the embedded model loading or with tools, an upstream down.
-            target.capabilities.tools |= chance(rng, 0.5);
-            target.availability = if chance(rng, 0.8) {
-                policies::Availability::Ready
-            } else {
-                policies::Availability::Unavailable("circuit open".into())
-            };
-            Arc::new(target)
-        })
-        .collect();
-    let request = RequestFacts {
+/// A target as it may have been then: the embedded model loading or with tools, an upstream down.
+fn as_was(rng: &mut Rng, target: &Target) -> Arc<Target> {
+    let mut target = target.clone();
+    target.capabilities.tools |= chance(rng, 0.5);
+    target.availability =
+        if chance(rng, 0.8) { Availability::Ready } else { Availability::Unavailable("circuit open".into()) };
+    Arc::new(target)
+}
+
+fn any_request(rng: &mut Rng, model: &str, wants: Wants) -> RequestFacts {
+    RequestFacts {
         model: model.to_owned(),
         wants,
         stream: chance(rng, 0.5),
@@ -121,15 +112,28 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
         choices: chance(rng, 0.05),
         output_tokens_max: chance(rng, 0.5).then_some(64),
         turns: 1,
-    };
-    let caller = CallerFacts {
+    }
+}
+
+fn any_caller(rng: &mut Rng) -> CallerFacts {
+    CallerFacts {
         team: String::from(*pick(rng, &["a", "hr"])),
         tier: String::from(*pick(rng, &["standard", "premium"])),
         tags: vec![String::from("x"), String::from("y")],
         label: chance(rng, 0.1).then_some(Label::Confidential),
         session_label: chance(rng, 0.1).then_some(Label::Internal),
         ..CallerFacts::default()
-    };
+    }
+}
+
+/// A request as the gateway would have written it: decided, served where it was meant to go, and settled.
+fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
+    let profile = any_profile(rng);
+    let model =
+        *pick(rng, &["auto", "auto", "gpt-4o", "openai/gpt-4o", "house/medium", "local/none", "other"]);
+    let (wants, targets) = bench.portfolio.targets(model);
+    let targets: Vec<_> = targets.iter().map(|target| as_was(rng, target)).collect();
+    let (request, caller) = (any_request(rng, model, wants), any_caller(rng));
     let situation = Situation { request: &request, caller: &caller, targets: &targets };
     let decision = bench.policy.decide(&profile, &situation);
     let mut row = Row {
@@ -145,27 +149,31 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
         ..Row::new(format!("r{id:04}").into(), id as i64)
     };
     if let Outcome::Serve(plan) = &decision.outcome {
-        let mut target = plan.target().clone();
-        row.attempts = 1;
-        if target.location == policies::Location::Local {
-            let confidence = unit(rng);
-            row.confidence = Some(confidence);
-            if let Verdict::Escalate(next) = review(plan, confidence) {
-                row.attempts = 2;
-                target = next;
-            }
-        }
-        row.declassified = plan.declassified;
-        (row.route, row.served_model) = (route(&target), target.model.to_string());
-        row.usage = Usage { input_tokens: 1_000, output_tokens: 100, ..Usage::default() };
-        row.usage_source = Some(UsageSource::Provider);
-        row.cost = target.price.map(|price| price.cost(&row.usage));
-        row.outcome = Finish::Completed;
+        settle(rng, &mut row, plan);
     }
     let (tier, label, session_label) = (caller.tier, caller.label, caller.session_label);
     row.situation = Some(Arc::new(Asked { operation: "chat".into(), request, tier, label, session_label }));
     row.profile = Some(Arc::new(profile));
     row
+}
+
+fn settle(rng: &mut Rng, row: &mut Row, plan: &Plan) {
+    let mut target = plan.target().clone();
+    row.attempts = 1;
+    if target.location == Location::Local {
+        let confidence = unit(rng);
+        row.confidence = Some(confidence);
+        if let Verdict::Escalate(next) = review(plan, confidence) {
+            row.attempts = 2;
+            target = next;
+        }
+    }
+    row.declassified = plan.declassified;
+    (row.route, row.served_model) = (route(&target), target.model.to_string());
+    row.usage = Usage { input_tokens: 1_000, output_tokens: 100, ..Usage::default() };
+    row.usage_source = Some(UsageSource::Provider);
+    row.cost = target.price.map(|price| price.cost(&row.usage));
+    row.outcome = Finish::Completed;
 }
 
 fn ledger(directory: &Path, seed: u64, requests: usize, bench: &Bench) -> Store {
