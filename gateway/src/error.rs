@@ -64,6 +64,9 @@ pub enum Error {
         /// Methods that it takes.
         allow: &'static str,
     },
+    /// It speaks of a request that the caller's team has not made.
+    #[error("no request of this team has the id that `request_id` names")]
+    NoSuchRequest,
     /// The policy decided not to serve it.
     #[error("{text}")]
     Refused {
@@ -152,6 +155,7 @@ impl Error {
             | Self::SlowBody
             | Self::Unauthorized(_)
             | Self::NoSuchPath { .. }
+            | Self::NoSuchRequest
             | Self::Method { .. } => Origin::Downstream,
             Self::Refused { .. } | Self::Budget(_) => Origin::Policy,
             Self::Local(_) => Origin::Local,
@@ -175,6 +179,7 @@ impl Error {
             Self::SlowBody => "slow_body",
             Self::Unauthorized(_) => "unauthorized",
             Self::NoSuchPath { .. } => "no_such_path",
+            Self::NoSuchRequest => "no_such_request",
             Self::Method { .. } => "method",
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::Policy => "refused",
@@ -228,6 +233,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Unauthorized(_)
             | Self::NoSuchPath { .. }
+            | Self::NoSuchRequest
             | Self::Method { .. }
             | Self::Budget(_)
             | Self::Panicked

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{HeaderMap, Request, Response};
-use policies::{Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, Situation, Target, Usage};
+use policies::{
+    Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
+};
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
@@ -20,7 +22,7 @@ use crate::http::body::ResponseBody;
 use crate::http::inbound::{Inbound, read_body};
 use crate::http::respond::{self, header, header_text};
 use crate::identity::Identity;
-use crate::ledger::{Finish, month_start_ms};
+use crate::ledger::{Asked, Finish, month_start_ms};
 use crate::portfolio::Portfolio;
 use crate::settlement::Account;
 use crate::telemetry::names;
@@ -88,7 +90,9 @@ async fn serve<R: Ask>(
     note_identity(open, &identity);
     let body = read_body(gateway, body).await?;
     let started = Instant::now();
-    let (inbound, profile, identity, decision) = if body.len() > INLINE_BYTES_MAX {
+    let Judged { inbound, profile, identity, decision, situation, features } = if body.len()
+        > INLINE_BYTES_MAX
+    {
         let gateway = gateway.clone();
         let judged = tokio::task::spawn_blocking(move || judge::<R>(&gateway, body, &head.headers, identity));
         judged.await.map_err(|_| Error::Panicked)??
@@ -101,6 +105,8 @@ async fn serve<R: Ask>(
     inbound.request.user().clone_into(&mut open.row().user);
     open.compared(inbound.request.has_baseline());
     open.decided(&profile, &decision);
+    let row = open.row();
+    (row.profile, row.situation, row.features) = (Some(profile.clone()), Some(situation), features);
     let plan = match &decision.outcome {
         Outcome::Serve(plan) => plan,
         Outcome::Refuse(refusal) => {
@@ -139,7 +145,10 @@ async fn serve<R: Ask>(
 
 /// A web page may send a plain-text POST to any address without asking; it may not send JSON that way. So a request
 /// that names the page it comes from must be JSON.
-fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
     let json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if headers.contains_key(ORIGIN) && !json {
         let message = "a request from a web page must have the content type application/json";
@@ -148,22 +157,35 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
+/// A request with what was found out and decided about it.
+struct Judged<R> {
+    inbound: Inbound<R>,
+    profile: Arc<Profile>,
+    identity: Identity,
+    decision: Decision,
+    /// What the ledger keeps so that the decision can be made again.
+    situation: Arc<Asked>,
+    features: Option<Arc<[f32]>>,
+}
+
 /// Parsing, classification and decision: pure computing.
 fn judge<R: Ask>(
     gateway: &Gateway,
     body: Bytes,
     headers: &HeaderMap,
     mut identity: Identity,
-) -> Result<(Inbound<R>, Profile, Identity, Decision), Error> {
+) -> Result<Judged<R>, Error> {
     let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::<R>::parse(body, headers))?;
     inbound.request.check(&gateway.portfolio)?;
-    let (profile, withheld) = tracing::debug_span!("classification").in_scope(|| {
+    let (profile, features, withheld) = tracing::debug_span!("classification").in_scope(|| {
         let prompt = inbound.prompt()?;
         let profile = gateway.classifier.classify(&prompt);
         let findings = profile.sensitivity.findings.iter();
         let withheld =
             findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
-        Ok::<_, Error>((profile, withheld))
+        let stores = gateway.config.ledger_features && R::ROUTED;
+        let features = stores.then(|| gateway.classifier.dense_features(&prompt)).flatten().map(Arc::from);
+        Ok::<_, Error>((Arc::new(profile), features, withheld))
     })?;
     if withheld {
         // What was found to be sensitive is not stored, whatever field it came in.
@@ -171,22 +193,33 @@ fn judge<R: Ask>(
     }
     inbound.request.user().clone_into(&mut identity.facts.user);
     identity.facts.session_label = gateway.callers.session_label(&identity);
-    let decision = tracing::debug_span!("decision")
+    let (request, decision) = tracing::debug_span!("decision")
         .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
-    Ok((inbound, profile, identity, decision))
+    let facts = &identity.facts;
+    let situation = Asked {
+        operation: R::OPERATION.into(),
+        request,
+        tier: facts.tier.clone(),
+        label: facts.label,
+        session_label: facts.session_label,
+    };
+    Ok(Judged { inbound, profile, identity, decision, situation: Arc::new(situation), features })
 }
 
-/// Decides about a checked request. Also what `explain` does, without sending anything.
+/// Decides about a checked request; what was asked for comes with the decision. Also what `explain` does, without
+/// sending anything.
 pub fn decide<R: Ask>(
     policy: &PolicySet,
     portfolio: &Portfolio,
     request: &R,
     profile: &Profile,
     identity: &Identity,
-) -> Decision {
+) -> (RequestFacts, Decision) {
     let (wants, targets) = request.targets(portfolio);
     let facts = request.facts(wants);
-    policy.decide(profile, &Situation { request: &facts, caller: &identity.facts, targets: &targets })
+    let situation = Situation { request: &facts, caller: &identity.facts, targets: &targets };
+    let decision = policy.decide(profile, &situation);
+    (facts, decision)
 }
 
 fn note_identity(account: &mut Account, identity: &Identity) {

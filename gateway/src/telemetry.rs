@@ -61,6 +61,11 @@ struct KindLabel {
     kind: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignLabel {
+    sign: &'static str,
+}
+
 /// Everything that `/metrics` shows.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,6 +81,7 @@ pub struct Metrics {
     findings: Family<KindLabel, Counter>,
     errors: Family<KindLabel, Counter>,
     flags: Family<KindLabel, Counter>,
+    feedback: Family<SignLabel, Counter>,
     decision: Histogram,
     /// Requests in flight.
     pub in_flight: Gauge,
@@ -106,6 +112,7 @@ impl Default for Metrics {
             findings: Family::default(),
             errors: Family::default(),
             flags: Family::default(),
+            feedback: Family::default(),
             decision: Histogram::new([
                 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1,
             ]),
@@ -155,6 +162,11 @@ impl Metrics {
             "sluicegate_local_answer_flags",
             "Local answers with signs of being bad, by sign",
             self.flags.clone(),
+        );
+        registry.register(
+            "sluicegate_feedback",
+            "Feedback that callers gave, by the sign of its score; what replaces earlier feedback counts again",
+            self.feedback.clone(),
         );
         registry.register(
             "sluicegate_decision_seconds",
@@ -231,6 +243,16 @@ impl Metrics {
         for flag in flags {
             self.flags.get_or_create(&KindLabel { kind: flag.as_str().to_owned() }).inc();
         }
+    }
+
+    /// Counts feedback.
+    pub fn rated(&self, score: f64) {
+        let sign = match score {
+            score if score > 0.0 => "positive",
+            score if score < 0.0 => "negative",
+            _ => "neutral",
+        };
+        self.feedback.get_or_create(&SignLabel { sign }).inc();
     }
 
     /// Observes the gateway's own time before execution.

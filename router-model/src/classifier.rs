@@ -132,6 +132,19 @@ impl Classifier {
         if self.has_encoder() { self.model.encoder_reach() } else { 0.0 }
     }
 
+    /// The hand-made features of the last turn, for training: counts and shares, no words. `None` without a word.
+    #[must_use]
+    pub fn dense_features(&self, prompt: &Prompt<'_>) -> Option<Vec<f32>> {
+        self.model.dense_features(prompt)
+    }
+
+    /// The complexity that this classifier would give to a prompt of which only the features are left and the
+    /// profile that `before` made of it; see [`ComplexityModel::complexity_after`].
+    #[must_use]
+    pub fn complexity_after(&self, before: &Self, features: &[f32], profile: &Profile) -> Option<f32> {
+        self.model.complexity_after(&before.model, features, profile.complexity, profile.rung)
+    }
+
     /// Findings of every segment, with the strongest score of each topic and every doubt once.
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };

@@ -249,7 +249,7 @@ async fn metrics_and_feedback_follow_the_requests() {
     let refused = send(Method::POST, gateway.data, "/v1/feedback", &[], beyond).await;
     assert_eq!((refused.status.as_u16(), refused.json()["error"]["param"].as_str()), (400, Some("score")));
     let unknown = json!({"request_id": "req_x", "score": 1}).to_string();
-    assert_eq!(send(Method::POST, gateway.data, "/v1/feedback", &[], unknown).await.status, 400);
+    assert_eq!(send(Method::POST, gateway.data, "/v1/feedback", &[], unknown).await.status, 404);
     let metrics = String::from_utf8(get(gateway.admin, "/metrics").await.body.to_vec()).unwrap();
     for line in [
         "sluicegate_requests_total{route=\"cloud:cloud\",outcome=\"completed\",label=\"public\"} 1",

@@ -62,7 +62,7 @@ pub(super) fn run(options: &Options) -> Outcome {
     identity.facts.team = options.team.clone().unwrap_or_else(|| DEFAULT_TEAM.to_owned());
     identity.facts.tier = config.team(&identity.facts.team).map_or("standard", |team| &team.tier).to_owned();
     let portfolio = assumed_portfolio(&config)?;
-    let decision = decide(&config.policy, &portfolio, &inbound.request, &profile, &identity);
+    let (_, decision) = decide(&config.policy, &portfolio, &inbound.request, &profile, &identity);
     if options.json {
         print(as_json(&profile, &decision, &prompt))?;
     } else {

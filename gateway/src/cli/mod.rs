@@ -9,8 +9,10 @@ mod classify;
 mod demo;
 mod eval;
 mod explain;
+mod export;
 mod keys;
 mod models;
+mod replay;
 mod report;
 mod serve;
 
@@ -72,6 +74,10 @@ enum Command {
     Keys(keys::Command),
     /// What was spent, and what it would have cost.
     Report(report::Options),
+    /// Requests as JSON lines: graded ones to tune and train on, or all of them; no text.
+    Export(export::Options),
+    /// What a policy would have cost, kept and leaked, from stored profiles; sends nothing.
+    Replay(replay::Options),
     /// Play example traffic through a gateway and print each decision.
     Demo(demo::Options),
 }
@@ -114,6 +120,8 @@ pub fn run() -> ExitCode {
         Command::Models(command) => models::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Report(options) => report::run(&options),
+        Command::Export(options) => export::run(&options),
+        Command::Replay(options) => replay::run(&options),
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {

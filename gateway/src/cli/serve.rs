@@ -28,7 +28,8 @@ pub(super) struct Options {
 
 impl Options {
     fn load(&self) -> Result<Config, CliError> {
-        let overrides = Overrides { observe: self.observe, model: self.model.clone(), offline: false };
+        let overrides =
+            Overrides { observe: self.observe, model: self.model.clone(), ..Overrides::default() };
         self.common.load(overrides)
     }
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub require_key: bool,
     /// SQLite file of the ledger.
     pub ledger: PathBuf,
+    /// Keep the complexity model's features in it?
+    pub ledger_features: bool,
     /// Embedded models that answer, the default one first; empty if none is to run.
     pub locals: Vec<Local>,
     /// Embedded encoder, if one is to run.
@@ -251,6 +253,8 @@ pub struct Overrides {
     pub offline: bool,
     /// Another local model.
     pub model: Option<String>,
+    /// Another policy: a file, or the name of a preset.
+    pub policy: Option<String>,
 }
 
 impl Config {

@@ -102,6 +102,10 @@ pub(super) struct RawIdentity {
 pub(super) struct RawLedger {
     /// `sqlite://PATH`. Default `sqlite://sluicegate.db` in the working directory.
     pub url: String,
+    /// Keep the features that complexity is computed from beside each chat request: about a hundred counts and shares
+    /// of the last turn (lengths, digits, question marks, words of a kind), never a word of it. `sluicegate export` then
+    /// writes rows that the router model can be trained on. Default false; about 500 bytes a request.
+    pub features: bool,
 }
 
 /// `[shared]`: state shared by several replicas.
@@ -374,7 +378,7 @@ impl Default for RawIdentity {
 
 impl Default for RawLedger {
     fn default() -> Self {
-        Self { url: String::from("sqlite://sluicegate.db") }
+        Self { url: String::from("sqlite://sluicegate.db"), features: false }
     }
 }
 

@@ -71,7 +71,10 @@ impl Check<'_> {
         };
         let prices = self.prices(raw.prices.file.as_deref());
         let upstreams = self.upstreams(raw.upstream);
-        let policy = self.policy(&raw.policy, overrides.observe);
+        let policy = match &overrides.policy {
+            Some(given) => self.given_policy(given),
+            None => self.policy(&raw.policy, overrides.observe),
+        };
         if let Some(policy) = &policy {
             self.routed_names(policy, &upstreams);
         }
@@ -84,6 +87,7 @@ impl Check<'_> {
         Some(Config {
             require_key,
             ledger,
+            ledger_features: raw.ledger.features,
             embedding: self.embedding(&raw.local),
             locals: self.locals(raw.local, raw.local_model, overrides),
             store,
@@ -324,6 +328,24 @@ impl Check<'_> {
             clearance: Clearance(clearance),
             accelerator,
         })
+    }
+
+    /// A policy that the command line names.
+    fn given_policy(&mut self, given: &str) -> Option<PolicySet> {
+        let read = match std::fs::read_to_string(given) {
+            Ok(text) => PolicySet::parse(given, &text),
+            Err(_) if PolicySet::preset_text(given).is_some() => PolicySet::preset(given),
+            Err(error) => {
+                let presets: Vec<_> = PolicySet::presets().collect();
+                let message = format!(
+                    "{given} could not be read ({error}), and no preset is called so ({})",
+                    presets.join(", ")
+                );
+                self.fault("policy", message);
+                return None;
+            }
+        };
+        read.map_err(|Faults(faults)| self.faults.extend(faults)).ok()
     }
 
     fn policy(&mut self, raw: &RawPolicySource, observe: bool) -> Option<PolicySet> {

@@ -32,8 +32,15 @@ pub struct Inbound<R> {
 /// # Errors
 /// [`Error::TooLarge`], [`Error::SlowBody`], [`Error::Invalid`] when it breaks off.
 pub async fn read_body(gateway: &Gateway, body: Incoming) -> Result<Bytes, Error> {
+    read_body_of(gateway, body, gateway.config.server.body_bytes_max).await
+}
+
+/// Reads a body up to a limit of its own.
+///
+/// # Errors
+/// Like [`read_body`].
+pub async fn read_body_of(gateway: &Gateway, body: Incoming, limit_bytes: usize) -> Result<Bytes, Error> {
     let server = &gateway.config.server;
-    let limit_bytes = server.body_bytes_max;
     if body.size_hint().lower() > limit_bytes as u64 {
         return Err(Error::TooLarge { limit_bytes });
     }

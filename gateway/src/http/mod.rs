@@ -3,6 +3,7 @@
 pub mod body;
 pub mod chat;
 pub mod embeddings;
+pub mod feedback;
 pub mod format;
 pub mod inbound;
 pub mod models;
@@ -189,7 +190,7 @@ async fn dispatch(
         _ => {}
     }
     let outcome = match path.as_str() {
-        "/v1/feedback" => models::feedback(gateway, request).await,
+        "/v1/feedback" => feedback::record(gateway, request).await,
         "/v1/models" => models::list(gateway, request.headers()).await,
         one => {
             models::one(

@@ -1,16 +1,13 @@
-//! The small endpoints: models, health, readiness, feedback.
+//! The small endpoints: models, health, readiness.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::body::Incoming;
-use hyper::{HeaderMap, Request, Response, StatusCode};
-use policies::{Availability, Label, Target};
-use serde::Deserialize;
+use hyper::{HeaderMap, Response, StatusCode};
+use policies::{Availability, Target};
 use serde_json::{Value, json};
 
 use super::body::ResponseBody;
-use super::inbound::read_body;
 use super::respond::json_response;
 use crate::encoder::LocalEncoder;
 use crate::error::Error;
@@ -78,42 +75,4 @@ fn describe(target: &Arc<Target>, created: i64) -> Value {
         "location": target.location, "clearance": target.clearance, "context_tokens": target.capabilities.context_tokens,
         "available": unavailable.is_none(), "unavailable_because": unavailable,
     })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFeedback {
-    request_id: String,
-    score: f64,
-    #[serde(default)]
-    label: Option<Label>,
-}
-
-/// `POST /v1/feedback`: how good an answer was.
-///
-/// # Errors
-/// [`Error::Invalid`], [`Error::Ledger`].
-pub async fn feedback(
-    gateway: &Gateway,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Error> {
-    let (head, body) = request.into_parts();
-    gateway.callers.identify(&head.headers, &gateway.config, &gateway.ledger).await?;
-    let body = read_body(gateway, body).await?;
-    let feedback: RawFeedback = serde_json::from_slice(&body)
-        .map_err(|error| Error::Invalid { param: None, message: format!("the request body: {error}") })?;
-    if !(-1.0..=1.0).contains(&feedback.score) {
-        return Err(Error::invalid("score", format!("`score` must be from -1 to 1, not {}", feedback.score)));
-    }
-    let now = gateway.now_ms();
-    let RawFeedback { request_id, score, label } = feedback;
-    let known = gateway
-        .ledger
-        .query(move |store| store.insert_feedback(&request_id, now, score, label.map(Label::as_str)))
-        .await
-        .map_err(Error::Ledger)?;
-    if !known {
-        return Err(Error::invalid("request_id", "no request has this id"));
-    }
-    Ok(json_response(StatusCode::OK, &json!({"status": "recorded"})))
 }

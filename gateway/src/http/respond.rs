@@ -54,6 +54,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
         Error::SlowBody => (StatusCode::REQUEST_TIMEOUT, INVALID, Some("request_timeout")),
         Error::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "authentication_error", Some("invalid_api_key")),
         Error::NoSuchPath { .. } => (StatusCode::NOT_FOUND, INVALID, Some("unknown_url")),
+        Error::NoSuchRequest => (StatusCode::NOT_FOUND, INVALID, Some("request_not_found")),
         Error::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, INVALID, Some("method_not_allowed")),
         Error::Refused { refusal, .. } => match refusal {
             Refusal::Policy => (StatusCode::FORBIDDEN, "permission_error", Some("refused_by_policy")),
@@ -128,6 +129,7 @@ pub fn error_object(error: &Error) -> serde_json::Value {
     let param = match error {
         Error::Invalid { param, .. } => param.clone(),
         Error::Format { param, .. } => Some((*param).to_owned()),
+        Error::NoSuchRequest => Some(String::from("request_id")),
         Error::Refused { refusal: Refusal::UnknownModel, .. } => Some(String::from("model")),
         Error::Local(local_runtime::Error::ContextExceeded { .. }) => Some(String::from("messages")),
         Error::Local(local_runtime::Error::InputTooLong { index, .. }) => Some(format!("input[{index}]")),

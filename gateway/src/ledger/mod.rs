@@ -5,10 +5,17 @@
 //! team with a hard budget is waited for ([`Ledger::open_now`]): such a request does not run unaccounted. While
 //! the disk refuses rows they are kept in memory and the ledger is unhealthy; only when more wait than the
 //! channel holds is a row dropped, which is counted, logged and an alarm in the metrics.
+//!
+//! A row keeps what its decision was made of ([`Recorded`]), so that another policy can be tried on it, and what was
+//! said about its answer ([`Feedback`], judgements) is kept beside it. The text of a request is not.
 
 mod budget;
+mod graded;
+mod history;
+mod opinion;
 mod report;
 mod row;
+mod schema;
 mod store;
 
 use std::path::Path;
@@ -20,8 +27,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 pub use budget::{BudgetError, Budgets, Reservation};
+pub use history::{Considered, Period, Recorded, Stood};
+pub use opinion::Feedback;
 pub use report::{Grouping, Report, ReportLine, month_start_ms, parse_day};
-pub use row::{Finish, Row};
+pub use row::{Asked, Finish, Row};
 pub use store::{Key, LedgerError, Store};
 
 /// Commands that may wait for the writer.
@@ -138,6 +147,22 @@ impl Ledger {
         });
         self.sender.try_send(Command::Query(run)).map_err(|_| LedgerError::Stopped)?;
         done.await.map_err(|_| LedgerError::Stopped)?
+    }
+
+    /// Notes how far two answers to a request agree (0 to 1), by a judge of that name. Does not wait: it is written
+    /// after the rows that were settled before.
+    pub fn judge(&self, request_id: &str, judge: &'static str, agreement: f64, time_ms: i64) {
+        let request_id = request_id.to_owned();
+        let write: Query = Box::new(move |store| match store.judge(&request_id, judge, agreement, time_ms) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(request = %request_id, judge, "a judgement about a request that has no row")
+            }
+            Err(error) => tracing::error!(request = %request_id, judge, %error, "a judgement was lost"),
+        });
+        if self.sender.try_send(Command::Query(write)).is_err() {
+            tracing::error!(judge, "a judgement was lost: the ledger's writer cannot keep up or has stopped");
+        }
     }
 
     /// Can rows be written now? Tries it.
@@ -325,6 +350,27 @@ mod tests {
         assert_eq!(spent(&path, "a"), 703);
         let report = Store::open(&path).unwrap().report(Grouping::Team, 0, i64::MAX).unwrap();
         assert_eq!(report.total.requests, 3, "what has no price is not settled as free of charge");
+    }
+
+    #[test]
+    fn a_judgement_follows_the_row_that_it_is_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l.db");
+        let ledger = Ledger::open(&path).unwrap();
+        ledger.settle(row("r", "a", 0, Some(0)));
+        ledger.judge("r", "shadow", 0.25, 2_000);
+        ledger.judge("nobody's", "shadow", 1.0, 2_000);
+        ledger.stop(Duration::from_secs(10));
+        let mut rows = Vec::new();
+        let period = Period { from_ms: 0, to_ms: i64::MAX, team: None };
+        Store::open(&path)
+            .unwrap()
+            .recorded::<LedgerError>(&period, true, |row| {
+                rows.push((row.id, row.agreement));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(rows, [(String::from("r"), Some(0.25))]);
     }
 
     #[test]

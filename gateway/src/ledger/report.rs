@@ -89,9 +89,13 @@ pub struct Report {
     pub total: ReportLine,
 }
 
-const MEASURES: &str = "COUNT(*), COALESCE(SUM(route = 'local'), 0), COALESCE(SUM(outcome = 'completed'), 0), \
+/// A shadow is no request of a client's: it counts where money, tokens and energy are counted, and lowers what was
+/// saved.
+const MEASURES: &str = "COALESCE(SUM(shadow_of = ''), 0), COALESCE(SUM(route = 'local' AND shadow_of = ''), 0), \
+    COALESCE(SUM(outcome = 'completed' AND shadow_of = ''), 0), \
     COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), COALESCE(SUM(cost_nanos), 0), \
-    COALESCE(SUM(baseline_nanos), 0), COALESCE(SUM(baseline_nanos - cost_nanos), 0), \
+    COALESCE(SUM(baseline_nanos), 0), \
+    COALESCE(SUM(CASE shadow_of WHEN '' THEN baseline_nanos ELSE 0 END - cost_nanos), 0), \
     COALESCE(SUM(route <> '' AND cost_nanos IS NULL), 0), COALESCE(SUM(energy_joules), 0.0)";
 
 impl Store {
@@ -205,6 +209,28 @@ mod tests {
         assert_eq!((x.requests, tags.total.requests), (2, 3));
         let day = store.report(Grouping::Day, 0, i64::MAX).unwrap();
         assert_eq!(day.lines[0].group, "2023-11-14");
+    }
+
+    #[test]
+    fn shadows_cost_and_are_no_requests() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&dir.path().join("l.db")).unwrap();
+        let served = Row {
+            route: "local".into(),
+            cost: Some(Money::ZERO),
+            baseline: Some(Money::from_nanos(100)),
+            ..Row::new("1".into(), 5)
+        };
+        let shadow = Row {
+            route: "cloud:o".into(),
+            cost: Some(Money::from_nanos(30)),
+            shadow_of: "1".into(),
+            ..Row::new("2".into(), 5)
+        };
+        store.write(&[(served, true), (shadow, true)]).unwrap();
+        let total = store.report(Grouping::Team, 0, i64::MAX).unwrap().total;
+        assert_eq!((total.requests, total.local), (1, 1));
+        assert_eq!((total.cost.nanos(), total.saving.nanos()), (30, 70));
     }
 
     #[test]

@@ -32,6 +32,21 @@ impl Curve {
         let (x0, x1, y0, y1) = (self.x[right - 1], self.x[right], self.y[right - 1], self.y[right]);
         y0 + (y1 - y0) * (score - x0) / (x1 - x0)
     }
+
+    /// The score with a probability: the middle of them where the curve is flat, the nearest end outside of it.
+    pub(super) fn score_at(&self, probability: f32) -> f32 {
+        let (low, high) =
+            (self.y.partition_point(|&y| y < probability), self.y.partition_point(|&y| y <= probability));
+        if low == self.y.len() {
+            return self.x[low - 1];
+        }
+        if low < high {
+            return 0.5 * (self.x[low] + self.x[high - 1]);
+        }
+        let Some(left) = low.checked_sub(1) else { return self.x[0] };
+        let (x0, x1, y0, y1) = (self.x[left], self.x[low], self.y[left], self.y[low]);
+        x0 + (x1 - x0) * (probability - y0) / (y1 - y0)
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +59,16 @@ mod tests {
         for (score, expected) in [(-5.0, 0.2), (-1.0, 0.2), (0.0, 0.5), (1.0, 0.8), (9.0, 0.8)] {
             assert!((curve.at(score) - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn scores_are_found_again() {
+        let curve = Curve::new(vec![-1.0, 0.0, 1.0, 2.0], vec![0.2, 0.6, 0.6, 0.8]).expect("rises");
+        for score in [-1.0_f32, -0.7, -0.01, 1.01, 1.5, 2.0] {
+            assert!((curve.score_at(curve.at(score)) - score).abs() < 1e-4, "{score}");
+        }
+        assert!((curve.score_at(0.6) - 0.5).abs() < 1e-6, "the middle of what is flat");
+        assert_eq!((curve.score_at(0.0), curve.score_at(1.0)), (-1.0, 2.0));
     }
 
     #[test]

@@ -30,12 +30,13 @@ mod wrappers;
 
 use std::borrow::Cow;
 
-use policies::Task;
+use policies::{Rung, Task};
 
 use local_runtime::Classification;
 
 use crate::artifact::Artifact;
 use crate::{Error, Prompt, Role, Segment, language};
+use calibration::Curve;
 use model::{Blend, Linear};
 use view::Turn;
 
@@ -141,6 +142,35 @@ impl ComplexityModel {
         Some(inherit(view, |index, _| blend.curve.at(scores[index] + view.shape)))
     }
 
+    /// The hand-made features of what [`ComplexityModel::assess`] looks at first, the last turn; `None` without a word.
+    /// They are counts and shares: no word can be told from them.
+    #[must_use]
+    pub fn dense_features(&self, prompt: &Prompt<'_>) -> Option<Vec<f32>> {
+        let last = turns_newest_first(prompt).into_iter().next()?;
+        let spoken = last.chars().any(char::is_alphanumeric);
+        spoken.then(|| self.linear.extractor.extract(&last).dense.to_vec())
+    }
+
+    /// The complexity that this model would give to a prompt to which `before` gave `complexity`, as far as its
+    /// hand-made features tell: what words, context and encoder added to the score then is taken to stay. `None` when
+    /// the features are not of this version.
+    #[must_use]
+    pub fn complexity_after(
+        &self,
+        before: &Self,
+        features: &[f32],
+        complexity: f32,
+        rung: Rung,
+    ) -> Option<f32> {
+        let dense: &[f32; DENSE] = features.try_into().ok()?;
+        let rest = before.curve_of(rung).score_at(complexity) - before.linear.shape_score(dense);
+        Some(self.curve_of(rung).at(self.linear.shape_score(dense) + rest))
+    }
+
+    fn curve_of(&self, rung: Rung) -> &Curve {
+        if rung == Rung::Encoder { &self.linear.blend.curve } else { &self.linear.curve }
+    }
+
     /// By how much the encoder may move the probability that the features give: what nine in ten prompts stay within.
     #[must_use]
     pub fn encoder_reach(&self) -> f32 {
@@ -202,4 +232,49 @@ fn turns_newest_first<'p>(prompt: &'p Prompt<'_>) -> Vec<Cow<'p, str>> {
         if let [one] = parts[..] { Cow::Borrowed(one) } else { Cow::Owned(parts.join("\n")) }
     };
     turns.into_iter().map(joined).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The embedded weights with a little of something added to the bias and to the first feature's weight.
+    fn retrained(bias: f32, weight: f32) -> ComplexityModel {
+        let mut bytes = Artifact::embedded().weights.into_owned();
+        let head = 28;
+        for (at, more) in [(head + 4 * 3 * DENSE, bias), (head + 4 * 2 * DENSE, weight)] {
+            let value = f32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+            bytes[at..at + 4].copy_from_slice(&(value + more).to_le_bytes());
+        }
+        ComplexityModel { linear: Linear::read_from(&bytes).expect("the layout is the same") }
+    }
+
+    #[test]
+    fn features_tell_what_another_model_would_have_said() {
+        let before = ComplexityModel::embedded().expect("loads");
+        let texts = [
+            "What is the capital of France?",
+            "Prove that the square root of two is irrational, and generalise the argument to all primes.",
+            "Write a haiku about autumn rain.",
+            "Fix this: fn main() { let x = vec![1, 2, 3]; println!(\"{}\", x[3]); }",
+            "Wie hoch ist der Eiffelturm, und wann wurde er gebaut?",
+        ];
+        let mut moved = 0;
+        for (bias, weight) in [(0.0, 0.0), (0.7, 0.0), (-0.7, 0.0), (0.0, 0.4), (0.3, -0.4)] {
+            let after = retrained(bias, weight);
+            for text in texts {
+                let prompt = Prompt::from_text(text);
+                let features = before.dense_features(&prompt).expect("has words");
+                assert_eq!(features.len(), DENSE);
+                let (was, is) = (before.assess(&prompt).complexity, after.assess(&prompt).complexity);
+                let said =
+                    after.complexity_after(&before, &features, was, Rung::Features).expect("of this version");
+                assert!((said - is).abs() < 2e-3, "{text}: {was} -> {is}, and {said} from features");
+                moved += usize::from((is - was).abs() > 0.02);
+            }
+        }
+        assert!(moved >= 10, "{moved}");
+        assert_eq!(before.complexity_after(&before, &[0.0; 3], 0.5, Rung::Features), None);
+        assert_eq!(before.dense_features(&Prompt::from_text("?!")), None);
+    }
 }

@@ -157,6 +157,13 @@ impl Linear {
         }
     }
 
+    /// What the hand-made features alone say: the score without the words.
+    pub(super) fn shape_score(&self, dense: &[f32; DENSE]) -> f32 {
+        let z: [f32; DENSE] =
+            std::array::from_fn(|i| ((dense[i] - self.mean[i]) * self.scale[i]).clamp(-CLIP, CLIP));
+        dot(&self.dense, &z) + self.bias + self.kind(&z)
+    }
+
     /// Sum of the weights of every bucket, for a row of unit length.
     fn hashed(&self, buckets: &[u32]) -> [f32; COLUMNS] {
         let mut sums = [0_i32; COLUMNS];
