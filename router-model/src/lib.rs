@@ -6,6 +6,7 @@
 
 pub mod complexity;
 pub mod language;
+pub mod measure;
 pub mod sensitivity;
 pub mod tokens;
 
