@@ -10,3 +10,4 @@ mod models;
 mod routing;
 mod sdk;
 mod tools;
+mod tune;

@@ -10,9 +10,12 @@ mod demo;
 mod eval;
 mod explain;
 mod keys;
+mod lines;
 mod models;
+mod plot;
 mod report;
 mod serve;
+mod tune;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -72,6 +75,8 @@ enum Command {
     Keys(keys::Command),
     /// What was spent, and what it would have cost.
     Report(report::Options),
+    /// Thresholds with a stated guarantee, from graded rows.
+    Tune(tune::Options),
     /// Play example traffic through a gateway and print each decision.
     Demo(demo::Options),
 }
@@ -114,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Models(command) => models::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Report(options) => report::run(&options),
+        Command::Tune(options) => tune::run(&options),
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {
