@@ -12,3 +12,4 @@ mod replay;
 mod routing;
 mod sdk;
 mod tools;
+mod tune;

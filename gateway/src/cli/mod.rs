@@ -11,10 +11,13 @@ mod eval;
 mod explain;
 mod export;
 mod keys;
+mod lines;
 mod models;
+mod plot;
 mod replay;
 mod report;
 mod serve;
+mod tune;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -78,6 +81,8 @@ enum Command {
     Export(export::Options),
     /// What a policy would have cost, kept and leaked, from stored profiles; sends nothing.
     Replay(replay::Options),
+    /// Thresholds with a stated guarantee, from graded rows.
+    Tune(tune::Options),
     /// Play example traffic through a gateway and print each decision.
     Demo(demo::Options),
 }
@@ -122,6 +127,7 @@ pub fn run() -> ExitCode {
         Command::Report(options) => report::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Tune(options) => tune::run(&options),
         Command::Demo(options) => demo::run(&options),
     };
     match outcome {

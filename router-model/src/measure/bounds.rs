@@ -134,7 +134,7 @@ pub fn mean_at_least(mean: f64, rows: u64, binary: bool, risk: f64) -> f64 {
 /// Least number in `[0, 1]` from which `holds`, which must go from false to true once; 1 if never.
 fn bisect(holds: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
-    for _ in 0..60 {
+    for _ in 0..48 {
         let middle = f64::midpoint(low, high);
         if holds(middle) { high = middle } else { low = middle }
     }

@@ -11,6 +11,7 @@ mod curve;
 mod rng;
 mod router;
 mod row;
+mod thresholds;
 
 pub use bootstrap::{Estimate, RISK as INTERVAL_RISK, quantile, resample};
 pub use calibration::{BINS, Bin, auroc, brier, ece, reliability};
@@ -18,3 +19,4 @@ pub use curve::{Curve, Pair, Ranking};
 pub use rng::Rng;
 pub use router::{CurvePoint, Evaluation, Figures, GOOD_FROM, Sampling, Scored, evaluate};
 pub use row::{GoodSource, GradedRow, RowError, share};
+pub use thresholds::{Candidate, Case, Family, Judged, Target, Tuning, judge, tune};

@@ -7,6 +7,7 @@ mod code;
 mod exam;
 mod item;
 mod report;
+mod router;
 mod score;
 
 use std::fs::File;
@@ -63,6 +64,10 @@ pub(super) enum Command {
     /// what its confidence is worth.
     #[command(after_long_help = CONTRACT)]
     Model(Options),
+    /// How well complexity tells which requests need the strong model: RouteLLM's figures, calibration and latency, beside
+    /// what chance and prompt length reach.
+    #[command(after_long_help = router::CONTRACT)]
+    Router(router::Options),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +117,7 @@ enum Format {
 pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::Model(options) => model(options),
+        Command::Router(options) => router::run(options),
     }
 }
 
