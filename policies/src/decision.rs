@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cleared::{ClearanceError, Cleared};
 use crate::label::Label;
@@ -27,7 +27,7 @@ use crate::target::{Availability, Location, Target};
 pub const EXPECTED_OUTPUT_TOKENS: u64 = 256;
 
 /// What the request asks for, apart from its text.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RequestFacts {
     /// Model name as the client wrote it.
     pub model: String,
@@ -50,7 +50,7 @@ pub struct RequestFacts {
 }
 
 /// What a model name means.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wants {
     /// `auto`: any target.

@@ -98,20 +98,18 @@ pub async fn feedback(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Error> {
     let (head, body) = request.into_parts();
-    gateway.callers.identify(&head.headers, &gateway.config, &gateway.ledger).await?;
+    let identity = gateway.callers.identify(&head.headers, &gateway.config, &gateway.ledger).await?;
     let body = read_body(gateway, body).await?;
     let feedback: RawFeedback = serde_json::from_slice(&body)
         .map_err(|error| Error::Invalid { param: None, message: format!("the request body: {error}") })?;
     if !(-1.0..=1.0).contains(&feedback.score) {
         return Err(Error::invalid("score", format!("`score` must be from -1 to 1, not {}", feedback.score)));
     }
-    let now = gateway.now_ms();
     let RawFeedback { request_id, score, label } = feedback;
-    let known = gateway
-        .ledger
-        .query(move |store| store.insert_feedback(&request_id, now, score, label.map(Label::as_str)))
-        .await
-        .map_err(Error::Ledger)?;
+    let (key, team, time_ms) = (identity.facts.key, identity.facts.team, gateway.now_ms());
+    let label = label.map(|label| label.as_str().to_owned());
+    let feedback = crate::ledger::Feedback { request_id, key, team, time_ms, score, label };
+    let known = gateway.ledger.query(move |store| store.rate(&feedback)).await.map_err(Error::Ledger)?;
     if !known {
         return Err(Error::invalid("request_id", "no request has this id"));
     }

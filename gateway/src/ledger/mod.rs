@@ -7,8 +7,11 @@
 //! channel holds is a row dropped, which is counted, logged and an alarm in the metrics.
 
 mod budget;
+mod history;
+mod opinion;
 mod report;
 mod row;
+mod schema;
 mod store;
 
 use std::path::Path;
@@ -20,8 +23,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 pub use budget::{BudgetError, Budgets, Reservation};
+pub use opinion::Feedback;
 pub use report::{Grouping, Report, ReportLine, month_start_ms, parse_day};
-pub use row::{Finish, Row};
+pub use row::{Asked, Finish, Row};
 pub use store::{Key, LedgerError, Store};
 
 /// Commands that may wait for the writer.
@@ -138,6 +142,22 @@ impl Ledger {
         });
         self.sender.try_send(Command::Query(run)).map_err(|_| LedgerError::Stopped)?;
         done.await.map_err(|_| LedgerError::Stopped)?
+    }
+
+    /// Notes how far two answers to a request agree (0 to 1), by a judge of that name. Does not wait: it is written
+    /// after the rows that were settled before.
+    pub fn judge(&self, request_id: &str, judge: &'static str, agreement: f64, time_ms: i64) {
+        let request_id = request_id.to_owned();
+        let write: Query = Box::new(move |store| match store.judge(&request_id, judge, agreement, time_ms) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(request = %request_id, judge, "a judgement about a request that has no row")
+            }
+            Err(error) => tracing::error!(request = %request_id, judge, %error, "a judgement was lost"),
+        });
+        if self.sender.try_send(Command::Query(write)).is_err() {
+            tracing::error!(judge, "a judgement was lost: the ledger's writer cannot keep up or has stopped");
+        }
     }
 
     /// Can rows be written now? Tries it.

@@ -1,9 +1,10 @@
 //! One request in the ledger.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use policies::{Label, Money, Usage, UsageSource};
-use serde::Serialize;
+use policies::{Label, Money, Profile, RequestFacts, Usage, UsageSource};
+use serde::{Deserialize, Serialize};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -119,6 +120,38 @@ pub struct Row {
     pub declassified: bool,
     /// Short kind of the error, empty without one.
     pub error: String,
+    /// What classification found; `None` when the request was never classified.
+    pub profile: Option<Arc<Profile>>,
+    /// The rest of what the decision was made of; `None` when none was made.
+    pub situation: Option<Arc<Asked>>,
+    /// Dense features of the complexity model, where the configuration asks for them.
+    pub features: Option<Arc<[f32]>>,
+    /// Tokens that the local model generated for this request and nobody was shown.
+    pub wasted_output_tokens: u64,
+    /// The part of `energy_joules` that they took.
+    pub wasted_joules: Option<f64>,
+    /// Id of the request that this row is a shadow of; empty for a client's own request.
+    pub shadow_of: String,
+    /// Mode of the rule that fired (`route`, `cascade`, ...); empty for requests that were never decided.
+    pub mode: &'static str,
+}
+
+/// What a decision was made of besides the profile, the targets and what the row's own columns tell (team, key,
+/// user, tags).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What was asked for: `chat`, `embeddings`.
+    pub operation: Cow<'static, str>,
+    /// What it needs.
+    pub request: RequestFacts,
+    /// Tier of the caller.
+    pub tier: String,
+    /// Label that the caller asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// Label that the session had reached before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_label: Option<Label>,
 }
 
 impl Row {
@@ -165,6 +198,13 @@ impl Row {
             degraded: false,
             declassified: false,
             error: String::new(),
+            profile: None,
+            situation: None,
+            features: None,
+            wasted_output_tokens: 0,
+            wasted_joules: None,
+            shadow_of: String::new(),
+            mode: "",
         }
     }
 }

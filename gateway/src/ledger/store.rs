@@ -1,4 +1,4 @@
-//! The ledger's SQLite file: schema, writes, queries.
+//! The ledger's SQLite file: writes and queries.
 //!
 //! A request that can cost money has an *open* row, holding the reservation, and then a *settled* one. For a team
 //! with a budget the open row is committed before a byte leaves; for others it is within the writer's next
@@ -12,6 +12,7 @@ use policies::Money;
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use super::row::Row;
+use super::{history, schema};
 
 /// Errors of the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -40,41 +41,21 @@ pub enum LedgerError {
     },
 }
 
-const SCHEMA_VERSION: i64 = 1;
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS requests (
-  id TEXT PRIMARY KEY, time_ms INTEGER NOT NULL, state TEXT NOT NULL,
-  team TEXT NOT NULL, key TEXT NOT NULL, user TEXT NOT NULL, tags TEXT NOT NULL, session TEXT NOT NULL,
-  requested_model TEXT NOT NULL, served_model TEXT NOT NULL, route TEXT NOT NULL, upstream TEXT NOT NULL,
-  label TEXT NOT NULL, kinds TEXT NOT NULL, doubt TEXT NOT NULL, complexity REAL NOT NULL, confidence REAL,
-  task TEXT NOT NULL, language TEXT NOT NULL, policy TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL,
-  alternatives TEXT NOT NULL, attempts INTEGER NOT NULL,
-  input_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL,
-  output_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL, usage_source TEXT,
-  price_source TEXT NOT NULL, price_version TEXT NOT NULL,
-  cost_nanos INTEGER, reserved_nanos INTEGER NOT NULL, baseline_nanos INTEGER,
-  energy_joules REAL, energy_method TEXT NOT NULL,
-  first_token_ms REAL, total_ms REAL NOT NULL, outcome TEXT NOT NULL, status INTEGER NOT NULL,
-  degraded INTEGER NOT NULL, declassified INTEGER NOT NULL, error TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS requests_time ON requests (time_ms);
-CREATE INDEX IF NOT EXISTS requests_open ON requests (state) WHERE state = 'open';
-CREATE TABLE IF NOT EXISTS keys (
-  id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL, team TEXT NOT NULL,
-  created_ms INTEGER NOT NULL, revoked_ms INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS feedback (
-  request_id TEXT NOT NULL, time_ms INTEGER NOT NULL, score REAL NOT NULL, label TEXT
-) STRICT;
-";
-
 const UPSERT: &str = "
-INSERT INTO requests VALUES (
+INSERT INTO requests (
+  id, time_ms, state, team, key, user, tags, session, requested_model, served_model, route, upstream,
+  label, kinds, doubt, complexity, confidence, task, language, policy, rule, reason, alternatives,
+  attempts, input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, usage_source,
+  price_source, price_version, cost_nanos, reserved_nanos, baseline_nanos, energy_joules, energy_method,
+  first_token_ms, total_ms, outcome, status, degraded, declassified, error,
+  profile, situation, features, wasted_output_tokens, wasted_joules, shadow_of, mode)
+VALUES (
   :id, :time_ms, :state, :team, :key, :user, :tags, :session, :requested_model, :served_model, :route, :upstream,
   :label, :kinds, :doubt, :complexity, :confidence, :task, :language, :policy, :rule, :reason, :alternatives,
   :attempts, :input_tokens, :cached_tokens, :cache_write_tokens, :output_tokens, :reasoning_tokens, :usage_source,
   :price_source, :price_version, :cost_nanos, :reserved_nanos, :baseline_nanos, :energy_joules, :energy_method,
-  :first_token_ms, :total_ms, :outcome, :status, :degraded, :declassified, :error)
+  :first_token_ms, :total_ms, :outcome, :status, :degraded, :declassified, :error,
+  :profile, :situation, :features, :wasted_output_tokens, :wasted_joules, :shadow_of, :mode)
 ON CONFLICT (id) DO UPDATE SET
   state = excluded.state, served_model = excluded.served_model, route = excluded.route,
   upstream = excluded.upstream, confidence = excluded.confidence, reason = excluded.reason,
@@ -85,7 +66,8 @@ ON CONFLICT (id) DO UPDATE SET
   reserved_nanos = excluded.reserved_nanos, baseline_nanos = excluded.baseline_nanos,
   energy_joules = excluded.energy_joules, energy_method = excluded.energy_method,
   first_token_ms = excluded.first_token_ms, total_ms = excluded.total_ms, outcome = excluded.outcome,
-  status = excluded.status, degraded = excluded.degraded, error = excluded.error
+  status = excluded.status, degraded = excluded.degraded, error = excluded.error,
+  wasted_output_tokens = excluded.wasted_output_tokens, wasted_joules = excluded.wasted_joules
 WHERE requests.state = 'open'";
 
 /// An open ledger file.
@@ -118,17 +100,14 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let shown = path.display().to_string();
         let fail = |source| LedgerError::Sqlite { path: shown.clone(), source };
-        let connection = Connection::open(path).map_err(fail)?;
+        let mut connection = Connection::open(path).map_err(fail)?;
         connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
-        let found: i64 =
-            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-        if found > SCHEMA_VERSION {
-            return Err(LedgerError::Newer { path: shown, found, known: SCHEMA_VERSION });
+        let found = schema::migrate(&mut connection).map_err(fail)?;
+        if found > schema::VERSION {
+            return Err(LedgerError::Newer { path: shown, found, known: schema::VERSION });
         }
-        connection.execute_batch(SCHEMA).map_err(fail)?;
-        connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
         Ok(Self { path: shown, connection })
     }
 
@@ -188,6 +167,11 @@ impl Store {
                         ":first_token_ms": row.first_token_ms, ":total_ms": row.total_ms,
                         ":outcome": row.outcome.as_str(), ":status": row.status, ":degraded": row.degraded,
                         ":declassified": row.declassified, ":error": row.error,
+                        ":profile": row.profile.as_deref().and_then(history::profile_json),
+                        ":situation": row.situation.as_deref().and_then(history::situation_json),
+                        ":features": row.features.as_deref().map(history::features_blob),
+                        ":wasted_output_tokens": usage(row.wasted_output_tokens),
+                        ":wasted_joules": row.wasted_joules, ":shadow_of": row.shadow_of, ":mode": row.mode,
                     })
                     .map_err(fail)?;
             }
@@ -202,7 +186,8 @@ impl Store {
     pub fn probe(&mut self) -> Result<(), LedgerError> {
         let fail = |source| LedgerError::Sqlite { path: self.path.clone(), source };
         let transaction = self.connection.transaction().map_err(fail)?;
-        let version = SCHEMA_VERSION;
+        // What is there: another process may have brought the file to a later schema.
+        let version = schema::version(&transaction).map_err(fail)?;
         transaction.execute_batch(&format!("PRAGMA user_version = {version}")).map_err(fail)?;
         transaction.commit().map_err(fail)
     }
@@ -270,26 +255,6 @@ impl Store {
             .execute(
                 "UPDATE keys SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL",
                 params![id, time_ms],
-            )
-            .map(|changed| changed > 0)
-            .map_err(|source| self.fail(source))
-    }
-
-    /// Stores feedback about a request. Returns whether the request exists.
-    ///
-    /// # Errors
-    /// [`LedgerError::Sqlite`].
-    pub fn insert_feedback(
-        &self,
-        request_id: &str,
-        time_ms: i64,
-        score: f64,
-        label: Option<&str>,
-    ) -> Result<bool, LedgerError> {
-        self.connection
-            .execute(
-                "INSERT INTO feedback SELECT id, ?2, ?3, ?4 FROM requests WHERE id = ?1",
-                params![request_id, time_ms, score, label],
             )
             .map(|changed| changed > 0)
             .map_err(|source| self.fail(source))
