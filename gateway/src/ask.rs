@@ -24,6 +24,8 @@ pub trait Ask: std::fmt::Debug + Send + Sync + Sized + 'static {
     const OPERATION: &'static str;
     /// Where an upstream takes it.
     const ENDPOINT: Endpoint;
+    /// Does it matter how hard it is? Then it counts for drift, and is decided more strictly while traffic has drifted.
+    const ROUTED: bool;
 
     /// Reads and checks a body.
     ///
@@ -91,6 +93,7 @@ pub trait Ask: std::fmt::Debug + Send + Sync + Sized + 'static {
 impl Ask for ChatRequest {
     const OPERATION: &'static str = "chat";
     const ENDPOINT: Endpoint = Endpoint::Chat;
+    const ROUTED: bool = true;
 
     fn parse(body: Bytes) -> Result<Self, Error> {
         Self::parse(body)

@@ -13,6 +13,7 @@ use policies::{Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, Situati
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
+use crate::drift::{self, Drift};
 use crate::error::Error;
 use crate::execute::{self, Answer, Call, SettledBody};
 use crate::gateway::Gateway;
@@ -159,7 +160,7 @@ fn judge<R: Ask>(
     inbound.request.check(&gateway.portfolio)?;
     let (profile, withheld) = tracing::debug_span!("classification").in_scope(|| {
         let prompt = inbound.prompt()?;
-        let profile = gateway.classifier.classify(&prompt);
+        let profile = gateway.classifier().classify(&prompt);
         let findings = profile.sensitivity.findings.iter();
         let withheld =
             findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
@@ -171,8 +172,15 @@ fn judge<R: Ask>(
     }
     inbound.request.user().clone_into(&mut identity.facts.user);
     identity.facts.session_label = gateway.callers.session_label(&identity);
-    let decision = tracing::debug_span!("decision")
-        .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
+    let amount = if R::ROUTED { gateway.drift.tightening() } else { 0.0 };
+    let mut decision = tracing::debug_span!("decision").in_scope(|| {
+        let profile = Drift::tightened(&profile, amount);
+        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity)
+    });
+    drift::tighten(&mut decision, amount);
+    if R::ROUTED {
+        gateway.drift.observe(&profile, decision.labelled.label);
+    }
     Ok((inbound, profile, identity, decision))
 }
 

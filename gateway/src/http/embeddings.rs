@@ -159,6 +159,7 @@ fn ids(field: &str, raw: &RawValue) -> Result<(), Error> {
 impl Ask for EmbeddingRequest {
     const OPERATION: &'static str = "embeddings";
     const ENDPOINT: Endpoint = Endpoint::Embeddings;
+    const ROUTED: bool = false;
 
     fn parse(body: Bytes) -> Result<Self, Error> {
         Self::read(body)

@@ -9,6 +9,7 @@
 mod budget;
 mod history;
 mod opinion;
+mod rated;
 mod report;
 mod row;
 mod schema;
