@@ -107,7 +107,7 @@ mod tests {
 
     fn columns(connection: &Connection) -> Vec<String> {
         let statement = connection.prepare("SELECT * FROM requests").unwrap();
-        statement.column_names().iter().map(ToString::to_string).collect()
+        statement.column_names().map(str::to_owned).collect()
     }
 
     #[test]

@@ -370,6 +370,8 @@ mod tests {
             looped: false,
             cut_short: false,
             answer: String::new(),
+            prompt_tokens: 0,
+            signals: Signals::default(),
             work: Work::default(),
         };
         let answered = [one(Some(true), "exact"), one(None, "code"), one(Some(false), "exact")];
