@@ -12,9 +12,12 @@ use hyper::{HeaderMap, Request, Response};
 use policies::{
     Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
 };
+use router_model::Classifier;
+use router_model::complexity::View;
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
+use crate::drift::{self, Drift};
 use crate::error::Error;
 use crate::execute::{self, Answer, Call, SettledBody};
 use crate::gateway::Gateway;
@@ -24,6 +27,7 @@ use crate::http::respond::{self, header, header_text};
 use crate::identity::Identity;
 use crate::ledger::{Asked, Finish, month_start_ms};
 use crate::portfolio::Portfolio;
+use crate::refine;
 use crate::settlement::Account;
 use crate::telemetry::names;
 
@@ -90,15 +94,16 @@ async fn serve<R: Ask>(
     note_identity(open, &identity);
     let body = read_body(gateway, body).await?;
     let started = Instant::now();
-    let Judged { inbound, profile, identity, decision, situation, features } = if body.len()
-        > INLINE_BYTES_MAX
-    {
+    let mut classified = if body.len() > INLINE_BYTES_MAX {
         let gateway = gateway.clone();
-        let judged = tokio::task::spawn_blocking(move || judge::<R>(&gateway, body, &head.headers, identity));
-        judged.await.map_err(|_| Error::Panicked)??
+        let classified =
+            tokio::task::spawn_blocking(move || classify::<R>(&gateway, body, &head.headers, identity));
+        classified.await.map_err(|_| Error::Panicked)??
     } else {
-        judge::<R>(gateway, body, &head.headers, identity)?
+        classify::<R>(gateway, body, &head.headers, identity)?
     };
+    ask_encoder(gateway, &mut classified).await;
+    let Judged { inbound, profile, identity, decision, situation, features } = judge(gateway, classified);
     gateway.metrics.decided(started.elapsed().as_secs_f64());
     gateway.callers.raise_session(&identity, decision.labelled.label);
     inbound.request.model().clone_into(&mut open.row().requested_model);
@@ -168,24 +173,36 @@ struct Judged<R> {
     features: Option<Arc<[f32]>>,
 }
 
-/// Parsing, classification and decision: pure computing.
-fn judge<R: Ask>(
+/// A request with what the first rung found out about it.
+struct Classified<R> {
+    inbound: Inbound<R>,
+    identity: Identity,
+    profile: Profile,
+    features: Option<Arc<[f32]>>,
+    /// What the encoder can be asked about, and the classifier that it belongs to: another may take over meanwhile.
+    view: View,
+    classifier: Arc<Classifier>,
+}
+
+/// Parsing and the first rung of classification: pure computing.
+fn classify<R: Ask>(
     gateway: &Gateway,
     body: Bytes,
     headers: &HeaderMap,
     mut identity: Identity,
-) -> Result<Judged<R>, Error> {
+) -> Result<Classified<R>, Error> {
     let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::<R>::parse(body, headers))?;
     inbound.request.check(&gateway.portfolio)?;
-    let (profile, features, withheld) = tracing::debug_span!("classification").in_scope(|| {
+    let classifier = gateway.classifier();
+    let (profile, view, features, withheld) = tracing::debug_span!("classification").in_scope(|| {
         let prompt = inbound.prompt()?;
-        let profile = gateway.classifier.classify(&prompt);
+        let (profile, view) = classifier.look(&prompt);
         let findings = profile.sensitivity.findings.iter();
         let withheld =
             findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
         let stores = gateway.config.ledger_features && R::ROUTED;
-        let features = stores.then(|| gateway.classifier.dense_features(&prompt)).flatten().map(Arc::from);
-        Ok::<_, Error>((Arc::new(profile), features, withheld))
+        let features = stores.then(|| classifier.dense_features(&prompt)).flatten().map(Arc::from);
+        Ok::<_, Error>((profile, view, features, withheld))
     })?;
     if withheld {
         // What was found to be sensitive is not stored, whatever field it came in.
@@ -193,8 +210,41 @@ fn judge<R: Ask>(
     }
     inbound.request.user().clone_into(&mut identity.facts.user);
     identity.facts.session_label = gateway.callers.session_label(&identity);
-    let (request, decision) = tracing::debug_span!("decision")
-        .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
+    Ok(Classified { inbound, identity, profile, features, view, classifier })
+}
+
+/// The second rung, where its answer could change the decision.
+async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>) {
+    let Classified { inbound, identity, profile, view, classifier, .. } = classified;
+    if !R::ROUTED {
+        return;
+    }
+    let amount = gateway.drift.tightening();
+    let decides = |profile: &Profile| {
+        let profile = Drift::tightened(profile, amount);
+        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, identity).1
+    };
+    if !refine::is_decisive(profile, classifier.encoder_reach(), decides) {
+        let deadline = gateway.config.router.encoder_deadline;
+        refine::refine(classifier, profile, view, deadline, &gateway.metrics)
+            .instrument(tracing::debug_span!("encoder"))
+            .await;
+    }
+    gateway.metrics.rung(profile.rung);
+}
+
+/// The decision: pure computing.
+fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>) -> Judged<R> {
+    let Classified { inbound, identity, profile, features, .. } = classified;
+    let amount = if R::ROUTED { gateway.drift.tightening() } else { 0.0 };
+    let (request, mut decision) = tracing::debug_span!("decision").in_scope(|| {
+        let profile = Drift::tightened(&profile, amount);
+        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity)
+    });
+    drift::tighten(&mut decision, amount);
+    if R::ROUTED {
+        gateway.drift.observe(&profile, decision.labelled.label);
+    }
     let facts = &identity.facts;
     let situation = Asked {
         operation: R::OPERATION.into(),
@@ -203,7 +253,14 @@ fn judge<R: Ask>(
         label: facts.label,
         session_label: facts.session_label,
     };
-    Ok(Judged { inbound, profile, identity, decision, situation: Arc::new(situation), features })
+    Judged {
+        inbound,
+        profile: Arc::new(profile),
+        identity,
+        decision,
+        situation: Arc::new(situation),
+        features,
+    }
 }
 
 /// Decides about a checked request; what was asked for comes with the decision. Also what `explain` does, without

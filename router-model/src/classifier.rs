@@ -98,6 +98,18 @@ impl Classifier {
         (profile, view)
     }
 
+    /// What the features say of a prompt's difficulty, and nothing else.
+    #[must_use]
+    pub fn view(&self, prompt: &Prompt<'_>) -> View {
+        self.model.view(prompt)
+    }
+
+    /// Whether the encoder is there and knows the language of a view.
+    #[must_use]
+    pub fn can_ask(&self, view: &View) -> bool {
+        self.rung.get().is_some() && encoder::reads(view)
+    }
+
     /// Asks the encoder about a view, without waiting. `None` when there is no encoder or it has nothing to add.
     pub fn ask(&self, view: &View) -> Option<Result<Pending<Vec<Classification>>, Error>> {
         self.rung.get()?.ask(view)

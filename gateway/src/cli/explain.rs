@@ -9,7 +9,6 @@ use clap::Args;
 use comfy_table::Table;
 use hyper::HeaderMap;
 use policies::{Cost, Decision, Outcome as Decided, Profile, Standing};
-use router_model::{Classifier, ClassifierConfig};
 use serde_json::json;
 
 use super::{CliError, Common, Outcome, print};
@@ -20,6 +19,7 @@ use crate::identity::{DEFAULT_TEAM, Identity};
 use crate::local;
 use crate::pipeline::decide;
 use crate::portfolio::Portfolio;
+use crate::refine;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -55,14 +55,19 @@ pub(super) fn run(options: &Options) -> Outcome {
     };
     let inbound =
         Inbound::<ChatRequest>::parse(body, &HeaderMap::new()).map_err(|error| CliError::fault(&error))?;
-    let classifier = Classifier::new(ClassifierConfig::default()).map_err(|error| CliError::fault(&error))?;
+    let classifier = super::whole_classifier(&config)?;
     let prompt = inbound.prompt().map_err(|error| CliError::fault(&error))?;
-    let profile = classifier.classify(&prompt);
+    let (mut profile, view) = classifier.look(&prompt);
     let mut identity = Identity::default();
     identity.facts.team = options.team.clone().unwrap_or_else(|| DEFAULT_TEAM.to_owned());
     identity.facts.tier = config.team(&identity.facts.team).map_or("standard", |team| &team.tier).to_owned();
     let portfolio = assumed_portfolio(&config)?;
-    let (_, decision) = decide(&config.policy, &portfolio, &inbound.request, &profile, &identity);
+    let decides =
+        |profile: &Profile| decide(&config.policy, &portfolio, &inbound.request, profile, &identity).1;
+    if !refine::is_decisive(&profile, classifier.encoder_reach(), decides) {
+        refine::refine_now(&classifier, &mut profile, &view);
+    }
+    let decision = decides(&profile);
     if options.json {
         print(as_json(&profile, &decision, &prompt))?;
     } else {

@@ -184,6 +184,16 @@ impl Common {
     }
 }
 
+/// The classifier of a configuration with both rungs, as far as they are to be had.
+fn whole_classifier(config: &Config) -> Result<router_model::Classifier, CliError> {
+    let (classifier, missing) =
+        crate::router::whole_classifier(config).map_err(|error| CliError::fault(&error))?;
+    if let Some(why) = missing {
+        say(&format!("complexity is judged by features alone, without the encoder: {why}"));
+    }
+    Ok(classifier)
+}
+
 /// The system's clock.
 fn system_clock() -> Clock {
     Arc::new(|| jiff::Timestamp::now().as_millisecond())

@@ -67,10 +67,13 @@ impl Rung {
 
     /// Asks about the turns of a conversation; `None` when it has nothing to add.
     pub(crate) fn ask(&self, view: &View) -> Option<Result<Pending<Vec<Classification>>, Error>> {
-        let texts = view.texts();
-        let able = !texts.is_empty() && LANGUAGES.contains(&view.language);
-        able.then(|| self.encoder.classify(&texts).map_err(Error::Encoder))
+        reads(view).then(|| self.encoder.classify(&view.texts()).map_err(Error::Encoder))
     }
+}
+
+/// Whether the encoder has anything to say about a view.
+pub(crate) fn reads(view: &View) -> bool {
+    !view.turns.is_empty() && LANGUAGES.contains(&view.language)
 }
 
 impl Drop for Rung {

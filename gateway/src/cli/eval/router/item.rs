@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::super::super::CliError;
 use super::By;
 use super::rungs::{Latency, Rungs, Scoring, needed_encoder};
+use crate::config::Config;
 use crate::http::chat::ChatRequest;
 use crate::http::inbound::Inbound;
 
@@ -61,8 +62,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(by: By, artifact: Option<&Path>) -> Result<Self, CliError> {
-        Ok(Self { by, rungs: Rungs::new(artifact)?, anew: artifact.is_some() })
+    pub(super) fn new(by: By, config: Config, artifact: Option<&Path>) -> Result<Self, CliError> {
+        Ok(Self { by, rungs: Rungs::new(config, artifact)?, anew: artifact.is_some() })
     }
 
     /// Which trained artifact scores.
@@ -188,8 +189,14 @@ fn group(by: By, line: &Line<'_>, scoring: Option<&Scoring>) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn features_alone() -> Config {
+        let mut config = Config::built_in(&crate::config::Overrides::default()).unwrap();
+        config.router.encoder = false;
+        config
+    }
+
     fn read(by: By, line: &str) -> Result<Option<Item>, String> {
-        Reader::new(by, None).unwrap().read(line.as_bytes())
+        Reader::new(by, features_alone(), None).unwrap().read(line.as_bytes())
     }
 
     #[test]
@@ -218,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_nobody_graded_is_no_fault_and_what_is_wrong_is_named() {
-        let mut reader = Reader::new(By::Group, None).unwrap();
+        let mut reader = Reader::new(By::Group, features_alone(), None).unwrap();
         assert!(reader.read(br#"{"id":"a","prompt":"x","small_score":null}"#).unwrap().is_none());
         for (line, said) in [
             (r#"{"id":"a","good":1}"#, "`complexity`, `prompt` or `messages`"),

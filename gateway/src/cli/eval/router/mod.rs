@@ -16,8 +16,9 @@ use clap::{Args, ValueEnum};
 use router_model::measure::{Sampling, Scored, evaluate};
 
 use super::super::lines::Lines;
-use super::super::{CliError, Outcome, print};
+use super::super::{CliError, Common, Outcome, print};
 use super::Format;
+use crate::config::Overrides;
 use item::{Item, Reader};
 use report::{Conditions, Group, Report};
 
@@ -48,6 +49,8 @@ interval may lie above its value. The interval of random is how far single rando
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Options {
+    #[command(flatten)]
+    common: Common,
     /// Rows, one JSON object a line (`-` for standard input); `--help` describes them.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -92,7 +95,8 @@ pub(super) enum By {
 const NO_GROUP: &str = "(none)";
 
 pub(super) fn run(options: &Options) -> Outcome {
-    let mut reader = Reader::new(options.by, options.router.as_deref())?;
+    let mut reader =
+        Reader::new(options.by, options.common.load(Overrides::default())?, options.router.as_deref())?;
     let lines = Lines::read(&options.data, |line| reader.read(line))?;
     lines.report_faults();
     let items: Vec<&Item> = lines.items.iter().flatten().collect();

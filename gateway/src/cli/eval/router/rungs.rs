@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use router_model::complexity::ComplexityModel;
 use router_model::measure::quantile;
-use router_model::{Artifact, Classifier, ClassifierConfig, Prompt};
+use router_model::{Classifier, Prompt};
 use serde::Serialize;
 
-use super::super::super::CliError;
+use crate::cli::CliError;
+use crate::config::Config;
+use crate::refine;
 
 /// Everything before a decision: complexity, sensitivity, language, size.
 const WHOLE: &str = "whole classification";
@@ -24,7 +25,6 @@ const ENCODER: &str = "encoder";
 #[derive(Debug)]
 pub(super) struct Rungs {
     classifier: Classifier,
-    features: ComplexityModel,
     times: BTreeMap<&'static str, Vec<Duration>>,
 }
 
@@ -47,15 +47,12 @@ pub(super) struct Latency {
 }
 
 impl Rungs {
-    /// The classifier as it is built in, or with the artifact of a folder.
-    pub(super) fn new(artifact: Option<&Path>) -> Result<Self, CliError> {
-        let fault = |error: router_model::Error| CliError::fault(&error);
-        let config =
-            ClassifierConfig { artifact: artifact.map(Path::to_owned), ..ClassifierConfig::default() };
-        let classifier = Classifier::new(config).map_err(fault)?;
-        let trained = artifact.map_or_else(|| Ok(Artifact::embedded()), Artifact::read).map_err(fault)?;
-        let features = ComplexityModel::from_artifact(&trained).map_err(fault)?;
-        Ok(Self { classifier, features, times: BTreeMap::new() })
+    /// The configured classifier, or that of a folder, with its encoder where it is to be had.
+    pub(super) fn new(mut config: Config, artifact: Option<&Path>) -> Result<Self, CliError> {
+        if let Some(folder) = artifact {
+            config.router.artifact = Some(folder.to_owned());
+        }
+        Ok(Self { classifier: crate::cli::whole_classifier(&config)?, times: BTreeMap::new() })
     }
 
     /// Which trained artifact it is.
@@ -64,13 +61,16 @@ impl Rungs {
     }
 
     pub(super) fn score(&mut self, prompt: &Prompt<'_>) -> Scoring {
-        let profile = self.timed(WHOLE, |rungs| rungs.classifier.classify(prompt));
-        self.timed(FEATURES, |rungs| std::hint::black_box(rungs.features.assess(prompt)));
+        let (mut profile, view) = self.timed(WHOLE, |rungs| rungs.classifier.look(prompt));
+        self.timed(FEATURES, |rungs| std::hint::black_box(rungs.classifier.view(prompt)));
+        if self.classifier.has_encoder() && self.classifier.can_ask(&view) {
+            self.timed(ENCODER, |rungs| refine::refine_now(&rungs.classifier, &mut profile, &view));
+        }
         Scoring {
             complexity: f64::from(profile.complexity),
             task: profile.task.as_str(),
             language: profile.language.to_string(),
-            rung: FEATURES,
+            rung: profile.rung.as_str(),
         }
     }
 

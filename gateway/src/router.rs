@@ -1,0 +1,188 @@
+//! The classifier in service, which can be exchanged while requests run.
+//!
+//! Another one takes over only when it was read, checked and built whole, with its encoder where the one before has one;
+//! whoever classifies with the one before finishes with that.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use router_model::complexity::RungConfig;
+use router_model::{Classifier, Error, Prompt};
+use serde_json::{Value, json};
+
+use crate::config::{Config, Router};
+use crate::local::{explain, store};
+use crate::provision::{HttpFetcher, ProgressBars};
+
+/// A classifier with where and when it came from.
+#[derive(Debug)]
+struct Loaded {
+    classifier: Arc<Classifier>,
+    artifact: Option<PathBuf>,
+    since_ms: i64,
+}
+
+/// What an artifact's encoder is loaded with.
+#[derive(Debug, Clone)]
+pub struct EncoderSource {
+    /// The ONNX Runtime library.
+    pub library: PathBuf,
+    /// Folder that encoders are unpacked below.
+    pub cache: PathBuf,
+    /// Threads and queue.
+    pub config: RungConfig,
+}
+
+/// The classifier in service.
+#[derive(Debug)]
+pub struct RouterModel {
+    now: ArcSwap<Loaded>,
+    /// Held while one is loaded, so that no exchange loses an encoder that is being loaded. Requests do not look here.
+    encoder: Mutex<Option<EncoderSource>>,
+}
+
+/// What an exchange came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exchanged {
+    /// Another model is in service, of this revision.
+    To(String),
+    /// The files are those that serve already.
+    Unchanged,
+}
+
+/// Why an artifact does not go into service.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It does not load.
+    #[error(transparent)]
+    Classifier(#[from] Error),
+    /// It loads, and says what cannot be.
+    #[error("its complexity of a plain question is {0}, which is no probability")]
+    Absurd(f32),
+}
+
+impl RouterModel {
+    /// Loads the configured model.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(settings: &Router, now_ms: i64) -> Result<Self, LoadError> {
+        let loaded = Loaded::read(settings, None, now_ms)?;
+        Ok(Self { now: ArcSwap::from_pointee(loaded), encoder: Mutex::default() })
+    }
+
+    /// Loads the encoder of the model in service, and from then on that of each one that takes its place. Blocks for about
+    /// a second.
+    ///
+    /// # Errors
+    /// As [`Classifier::load_encoder`]; then the features go on serving alone.
+    pub fn load_encoder(&self, source: EncoderSource) -> Result<(), Error> {
+        let mut kept = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let EncoderSource { library, cache, config } = &source;
+        let loaded = self.classifier().load_encoder(library, cache, config);
+        *kept = Some(source);
+        loaded
+    }
+
+    /// The classifier for one request.
+    #[must_use]
+    pub fn classifier(&self) -> Arc<Classifier> {
+        self.now.load().classifier.clone()
+    }
+
+    /// Which trained files are in service.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        self.classifier().revision().to_owned()
+    }
+
+    /// Reads the configured files again and puts them into service if they are others. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`LoadError`]; then everything is as it was.
+    pub fn exchange(&self, settings: &Router, now_ms: i64) -> Result<Exchanged, LoadError> {
+        let encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Loaded::read(settings, encoder.as_ref(), now_ms)?;
+        let revision = next.classifier.revision().to_owned();
+        let now = self.now.load();
+        if revision == now.classifier.revision() && next.artifact == now.artifact {
+            return Ok(Exchanged::Unchanged);
+        }
+        self.now.store(Arc::new(next));
+        Ok(Exchanged::To(revision))
+    }
+
+    /// For people: revision, folder, since when.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let now = self.now.load();
+        json!({
+            "revision": now.classifier.revision(),
+            "encoder": now.classifier.has_encoder(),
+            "artifact": now.artifact.as_deref().map_or(String::from("built-in"), shown),
+            "since_ms": now.since_ms,
+        })
+    }
+}
+
+impl Loaded {
+    fn read(settings: &Router, encoder: Option<&EncoderSource>, since_ms: i64) -> Result<Self, LoadError> {
+        let classifier = Classifier::new(settings.classifier())?;
+        if let Some(EncoderSource { library, cache, config }) = encoder.filter(|_| settings.encoder) {
+            match classifier.load_encoder(library, cache, config) {
+                // An artifact may have features alone.
+                Ok(()) | Err(Error::NoEncoder) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let complexity = classifier.classify(&Prompt::from_text("What is the capital of France?")).complexity;
+        if !(0.0..=1.0).contains(&complexity) {
+            return Err(LoadError::Absurd(complexity));
+        }
+        Ok(Self { classifier: Arc::new(classifier), artifact: settings.artifact.clone(), since_ms })
+    }
+}
+
+/// Folder of the store that the encoders of router models are unpacked below.
+const ENCODERS_FOLDER: &str = "router";
+
+/// What the configured encoder is loaded with; `None` when it is switched off. Obtains the library if it is missing, which
+/// can take a while.
+///
+/// # Errors
+/// A sentence that says what is missing.
+pub fn encoder_source(config: &Config) -> Result<Option<EncoderSource>, String> {
+    if !config.router.encoder {
+        return Ok(None);
+    }
+    let store = store(config);
+    let (fetcher, progress) = (HttpFetcher::default(), ProgressBars::default());
+    let library = store
+        .ensure_onnx_runtime(config.store.onnxruntime.as_deref(), &fetcher, &progress, config.store.offline)
+        .map_err(|error| explain(&error))?;
+    let rung = RungConfig { threads: config.router.encoder_threads, ..RungConfig::default() };
+    Ok(Some(EncoderSource { library, cache: store.root().join(ENCODERS_FOLDER), config: rung }))
+}
+
+/// The classifier of a configuration with its encoder, for commands; and why the encoder is not there, if it should be.
+///
+/// # Errors
+/// [`Error`], when the classifier cannot be built.
+pub fn whole_classifier(config: &Config) -> Result<(Classifier, Option<String>), Error> {
+    let classifier = Classifier::new(config.router.classifier())?;
+    let loaded = encoder_source(config).and_then(|source| match source {
+        None => Ok(()),
+        Some(EncoderSource { library, cache, config }) => {
+            match classifier.load_encoder(&library, &cache, &config) {
+                Ok(()) | Err(Error::NoEncoder) => Ok(()),
+                Err(error) => Err(explain(&error)),
+            }
+        }
+    });
+    Ok((classifier, loaded.err()))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
