@@ -37,8 +37,8 @@ fn retrain(folder: &Path, more: f32) {
     let mut bytes = std::fs::read(shipped).unwrap();
     let at = |bytes: &[u8], at: usize| <[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap();
     let features = u32::from_le_bytes(at(&bytes, 8)) as usize;
-    // Magic, version, three counts, knots; then means, scales and weights of the features.
-    let bias = 24 + 4 * 3 * features;
+    // Magic, version, three counts, two numbers of knots; then means, scales and weights of the features.
+    let bias = 28 + 4 * 3 * features;
     let harder = f32::from_le_bytes(at(&bytes, bias)) + more;
     bytes[bias..bias + 4].copy_from_slice(&harder.to_le_bytes());
     std::fs::create_dir(folder).unwrap();

@@ -51,6 +51,7 @@ fn graded(row: Recorded) -> Option<GradedRow> {
         task: Some(row.task),
         language: Some(row.language),
         label: Some(row.label.as_str().to_owned()),
+        rung: row.profile.map(|profile| profile.rung.as_str().to_owned()),
         good: Some(good),
         good_source: Some(source),
         local_cost_nanos: Some(0),

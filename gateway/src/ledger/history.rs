@@ -296,7 +296,7 @@ mod tests {
             task: Task::OpenQa,
             language: "de".into(),
             input_tokens: 7,
-            output_tokens: 0,
+            output_tokens: 80,
             rung: policies::Rung::Features,
         }
     }

@@ -224,7 +224,10 @@ fn used(row: &Recorded, profile: &Profile, request: &RequestFacts) -> Usage {
     if row.is_used {
         return row.usage;
     }
-    let expected = policies::decision::EXPECTED_OUTPUT_TOKENS;
+    let expected = match u64::from(profile.output_tokens) {
+        0 => policies::decision::EXPECTED_OUTPUT_TOKENS,
+        expected => expected,
+    };
     Usage {
         input_tokens: u64::from(profile.input_tokens),
         output_tokens: request.output_tokens_max.map_or(expected, |most| u64::from(most).min(expected)),

@@ -110,7 +110,7 @@ fn for_people(summary: &Summary) -> Result<(), CliError> {
         return Ok(());
     }
     let (before, after) = (summary.cost_before, summary.cost_after);
-    let sign = if after < before { "" } else { "+" };
+    let sign = if after > before { "+" } else { "" };
     print(format_args!("\ncost $ {before} -> {after} ({sign}{})\n", after - before))?;
     print(shares(summary))?;
     print(format_args!("\n{}", routes(summary)))?;
@@ -147,7 +147,7 @@ fn shares(summary: &Summary) -> String {
     let pairs = [
         ("answered here", summary.local),
         ("escalated after a weak answer", summary.escalations),
-        ("refused by the policy", summary.refusals),
+        ("refused, budgets apart", summary.refusals),
         ("let pass above their label", summary.declassified),
         ("moved", Pair { before: Share::default(), after: summary.moved }),
         (

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use policies::{
     Availability, CallerFacts, Doubt, EntityKind, Finding, FindingSource, Label, Location, Money, Outcome,
-    Plan, PolicySet, Profile, RequestFacts, Sensitivity, Situation, Target, Task, Topic, Usage, UsageSource,
-    Verdict, Wants, review,
+    Plan, PolicySet, Profile, RequestFacts, Rung, Sensitivity, Situation, Target, Task, Topic, Usage,
+    UsageSource, Verdict, Wants, review,
 };
 use router_model::measure::Rng;
 
@@ -89,8 +89,8 @@ fn any_profile(rng: &mut Rng) -> Profile {
         task: *pick(rng, Task::ALL),
         language: String::from(*pick(rng, &["en", "de", "und"])).into(),
         input_tokens: *pick(rng, &[3, 900, 9_000, 500_000]),
-        output_tokens: 0,
-        rung: policies::Rung::Features,
+        output_tokens: *pick(rng, &[0, 20, 2_000]),
+        rung: *pick(rng, Rung::ALL),
     }
 }
 
