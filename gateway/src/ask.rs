@@ -24,7 +24,7 @@ pub trait Ask: std::fmt::Debug + Send + Sync + Sized + 'static {
     const OPERATION: &'static str;
     /// Where an upstream takes it.
     const ENDPOINT: Endpoint;
-    /// Does it matter how hard it is?
+    /// Does it matter how hard it is? Then it counts for drift, and is decided more strictly while traffic has drifted.
     const ROUTED: bool;
 
     /// Reads and checks a body.

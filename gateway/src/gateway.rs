@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use policies::{PolicySet, PriceTable};
-use router_model::{Classifier, ClassifierConfig};
+use router_model::Classifier;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::drift::{Drift, Settings, Setup};
 use crate::encoder::LocalEncoder;
 use crate::identity::Callers;
 use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
 use crate::portfolio::Portfolio;
+use crate::router::{Exchanged, LoadError, RouterModel};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::upstream::SetupError;
@@ -42,7 +44,7 @@ pub enum BuildError {
     Ledger(#[from] LedgerError),
     /// The classifier.
     #[error("the classifier cannot be set up")]
-    Classifier(#[source] router_model::Error),
+    Classifier(#[source] LoadError),
     /// An upstream.
     #[error(transparent)]
     Upstream(#[from] SetupError),
@@ -57,7 +59,9 @@ pub struct Gateway {
     /// Prices.
     pub prices: Arc<PriceTable>,
     /// Classification.
-    pub classifier: Arc<Classifier>,
+    pub router: RouterModel,
+    /// Whether traffic is what it was.
+    pub drift: Drift,
     /// Every model that requests can go to.
     pub portfolio: Portfolio,
     /// Accounting.
@@ -93,12 +97,14 @@ impl Gateway {
             spent.insert(team.name.clone(), reader.spent_since(&team.name, month)?);
         }
         let budgets = Budgets::new(&config.teams, month, |team| spent.get(team).copied().unwrap_or_default());
-        let classifier = Classifier::new(ClassifierConfig::default()).map_err(BuildError::Classifier)?;
+        let router = RouterModel::load(&config.router, clock()).map_err(BuildError::Classifier)?;
+        let drift = Drift::new(drift_setup(&config), &router.revision());
         let portfolio = Portfolio::new(&config)?;
         Ok(Arc::new(Self {
             policy: config.policy.clone(),
             prices: config.prices.clone(),
-            classifier: Arc::new(classifier),
+            router,
+            drift,
             portfolio,
             ledger,
             budgets,
@@ -116,6 +122,39 @@ impl Gateway {
         (self.clock)()
     }
 
+    /// The classifier for one request. Take it once: another one may be put into service meanwhile.
+    #[must_use]
+    pub fn classifier(&self) -> Arc<Classifier> {
+        self.router.classifier()
+    }
+
+    /// Puts the router model that a configuration names into service, if it loads whole. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`LoadError`]; then the one before goes on serving.
+    pub fn exchange_router(&self, settings: &crate::config::Router) -> Result<Exchanged, LoadError> {
+        let exchanged = self.router.exchange(settings, self.now_ms());
+        match &exchanged {
+            Ok(Exchanged::To(revision)) => {
+                self.drift.exchanged(revision);
+                self.metrics.router_reloaded("exchanged");
+                tracing::info!(revision, "another router model is in service");
+            }
+            Ok(Exchanged::Unchanged) => self.metrics.router_reloaded("unchanged"),
+            Err(error) => {
+                self.metrics.router_reloaded("failed");
+                let revision = self.router.revision();
+                let error = crate::local::explain(error);
+                tracing::error!(
+                    error,
+                    revision,
+                    "the router model was not exchanged: the one before goes on serving"
+                );
+            }
+        }
+        exchanged
+    }
+
     /// Watts of a busy core, for the energy column.
     #[must_use]
     pub fn watts_per_core(&self) -> f64 {
@@ -131,5 +170,19 @@ impl Gateway {
             faults.push(String::from("the ledger cannot be written"));
         }
         faults
+    }
+}
+
+fn drift_setup(config: &Config) -> Setup {
+    let router = &config.router;
+    Setup {
+        window: router.drift_window,
+        settings: Settings {
+            psi_alert: router.drift_psi_alert,
+            max: router.tighten_max,
+            target: f64::from(config.policy.quality_min()),
+        },
+        given: router.drift_reference.clone(),
+        file: config.ledger.with_extension("drift.json"),
     }
 }

@@ -15,6 +15,7 @@ use policies::{
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
+use crate::drift::{self, Drift};
 use crate::error::Error;
 use crate::execute::{self, Answer, Call, SettledBody};
 use crate::gateway::Gateway;
@@ -177,14 +178,15 @@ fn judge<R: Ask>(
 ) -> Result<Judged<R>, Error> {
     let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::<R>::parse(body, headers))?;
     inbound.request.check(&gateway.portfolio)?;
+    let classifier = gateway.classifier();
     let (profile, features, withheld) = tracing::debug_span!("classification").in_scope(|| {
         let prompt = inbound.prompt()?;
-        let profile = gateway.classifier.classify(&prompt);
+        let profile = classifier.classify(&prompt);
         let findings = profile.sensitivity.findings.iter();
         let withheld =
             findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
         let stores = gateway.config.ledger_features && R::ROUTED;
-        let features = stores.then(|| gateway.classifier.dense_features(&prompt)).flatten().map(Arc::from);
+        let features = stores.then(|| classifier.dense_features(&prompt)).flatten().map(Arc::from);
         Ok::<_, Error>((Arc::new(profile), features, withheld))
     })?;
     if withheld {
@@ -193,8 +195,15 @@ fn judge<R: Ask>(
     }
     inbound.request.user().clone_into(&mut identity.facts.user);
     identity.facts.session_label = gateway.callers.session_label(&identity);
-    let (request, decision) = tracing::debug_span!("decision")
-        .in_scope(|| decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity));
+    let amount = if R::ROUTED { gateway.drift.tightening() } else { 0.0 };
+    let (request, mut decision) = tracing::debug_span!("decision").in_scope(|| {
+        let profile = Drift::tightened(&profile, amount);
+        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity)
+    });
+    drift::tighten(&mut decision, amount);
+    if R::ROUTED {
+        gateway.drift.observe(&profile, decision.labelled.label);
+    }
     let facts = &identity.facts;
     let situation = Asked {
         operation: R::OPERATION.into(),
@@ -202,6 +211,7 @@ fn judge<R: Ask>(
         tier: facts.tier.clone(),
         label: facts.label,
         session_label: facts.session_label,
+        router: Some(classifier.revision().to_owned()),
     };
     Ok(Judged { inbound, profile, identity, decision, situation: Arc::new(situation), features })
 }

@@ -49,6 +49,7 @@ pub async fn serve_planes(
     let admin_server = Server { tls: None, ..server.clone() };
     let admin_stop = gateway.tasks.clone();
     let admin_plane = Arc::new(AdminPlane(gateway.clone()));
+    crate::drift::watch(&gateway);
     gateway.tasks.spawn("admin", async move {
         accept(parts.admin, None, admin_server, admin_plane, admin_stop.stopping()).await;
     });

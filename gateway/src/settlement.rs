@@ -234,6 +234,10 @@ impl Account {
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(row.cost.unwrap_or(row.reserved));
         }
+        // Also that of an answer which was given up for want of it; a shadow's is of other traffic.
+        if let Some(confidence) = row.confidence.filter(|_| row.shadow_of.is_empty()) {
+            self.gateway.drift.answered(confidence);
+        }
         self.gateway.metrics.settled(row);
         self.gateway.ledger.settle(row.clone());
     }

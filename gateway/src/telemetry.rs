@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::Telemetry;
+use crate::drift::Figures;
 use crate::ledger::Row;
 
 /// Span and attribute names.
@@ -57,6 +58,21 @@ struct TokenLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DimensionLabel {
+    dimension: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RevisionLabel {
+    revision: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: String,
 }
@@ -83,12 +99,78 @@ pub struct Metrics {
     flags: Family<KindLabel, Counter>,
     feedback: Family<SignLabel, Counter>,
     decision: Histogram,
+    drift: DriftGauges,
+    router_info: Family<RevisionLabel, Gauge>,
+    router_reloads: Family<OutcomeLabel, Counter>,
     /// Requests in flight.
     pub in_flight: Gauge,
     /// Requests that wait for the embedded model.
     pub local_queue: Gauge,
     /// Ledger rows lost.
     pub ledger_dropped: Gauge,
+}
+
+/// What is known about drift, as it was when the metrics were asked for.
+#[derive(Debug, Default)]
+struct DriftGauges {
+    psi: Family<DimensionLabel, Gauge<f64, AtomicU64>>,
+    verdict: Family<DimensionLabel, Gauge>,
+    observations: Family<KindLabel, Gauge>,
+    rated: Gauge,
+    calibration_error: Gauge<f64, AtomicU64>,
+    tightening: Gauge<f64, AtomicU64>,
+}
+
+impl DriftGauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "sluicegate_drift_psi",
+            "Population stability index of the last requests against the reference, by dimension; 0 while nothing is compared",
+            self.psi.clone(),
+        );
+        registry.register(
+            "sluicegate_drift_verdict",
+            "0 waiting for traffic, 1 stable, 2 moved, 3 drifted, by dimension",
+            self.verdict.clone(),
+        );
+        registry.register(
+            "sluicegate_drift_observations",
+            "Requests and local answers in the windows that are compared",
+            self.observations.clone(),
+        );
+        registry.register(
+            "sluicegate_rated_answers",
+            "Ratings of local answers that the calibration error is made of",
+            self.rated.clone(),
+        );
+        registry.register(
+            "sluicegate_calibration_error",
+            "Expected calibration error of the confidence of local answers against ratings; 0 without ratings",
+            self.calibration_error.clone(),
+        );
+        registry.register(
+            "sluicegate_threshold_tightening",
+            "What is added to complexity and to confidence thresholds because of drift",
+            self.tightening.clone(),
+        );
+    }
+
+    fn show(&self, figures: &Figures) {
+        for (dimension, psi, verdict) in &figures.dimensions {
+            let dimension = DimensionLabel { dimension: dimension.as_str() };
+            self.psi.get_or_create(&dimension).set(*psi);
+            self.verdict.get_or_create(&dimension).set(*verdict as i64);
+        }
+        for (kind, count) in [("requests", figures.requests), ("local answers", figures.answers)] {
+            self.observations
+                .get_or_create(&KindLabel { kind: kind.to_owned() })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let (rated, error) = figures.calibration.as_ref().map_or((0, 0.0), |found| (found.rated, found.ece));
+        self.rated.set(i64::try_from(rated).unwrap_or(i64::MAX));
+        self.calibration_error.set(error);
+        self.tightening.set(f64::from(figures.tightening));
+    }
 }
 
 fn seconds() -> Histogram {
@@ -116,6 +198,9 @@ impl Default for Metrics {
             decision: Histogram::new([
                 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1,
             ]),
+            drift: DriftGauges::default(),
+            router_info: Family::default(),
+            router_reloads: Family::default(),
             in_flight: Gauge::default(),
             local_queue: Gauge::default(),
             ledger_dropped: Gauge::default(),
@@ -172,6 +257,17 @@ impl Metrics {
             "sluicegate_decision_seconds",
             "Time to parse, identify, classify and decide: the gateway's own time before execution",
             self.decision.clone(),
+        );
+        self.drift.register(registry);
+        registry.register(
+            "sluicegate_router_info",
+            "1 for the revision of the router model that is in service",
+            self.router_info.clone(),
+        );
+        registry.register(
+            "sluicegate_router_reloads",
+            "Times that the router model was read again, by outcome (exchanged, unchanged, failed)",
+            self.router_reloads.clone(),
         );
         registry.register("sluicegate_in_flight", "Requests in flight", self.in_flight.clone());
         registry.register(
@@ -253,6 +349,18 @@ impl Metrics {
             _ => "neutral",
         };
         self.feedback.get_or_create(&SignLabel { sign }).inc();
+    }
+
+    /// Counts an attempt to exchange the router model.
+    pub fn router_reloaded(&self, outcome: &'static str) {
+        self.router_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Shows what is known about drift and which router model is in service.
+    pub fn watched(&self, figures: &Figures, revision: String) {
+        self.drift.show(figures);
+        self.router_info.clear();
+        self.router_info.get_or_create(&RevisionLabel { revision }).set(1);
     }
 
     /// Observes the gateway's own time before execution.

@@ -135,7 +135,9 @@ impl PolicySet {
         self.fall_back
     }
 
-    pub(crate) const fn quality_min(&self) -> f32 {
+    /// Expected chance of a good enough answer that is asked of a target, in `[0, 1]`.
+    #[must_use]
+    pub const fn quality_min(&self) -> f32 {
         self.quality_min
     }
 

@@ -1,4 +1,6 @@
-//! The admin plane: a listener of its own, with metrics, health and spend.
+//! The admin plane: a listener of its own, with metrics, health, spend, models and drift.
+
+mod drift;
 
 use std::sync::Arc;
 
@@ -28,8 +30,14 @@ impl Plane for AdminPlane {
         if !is_allowed(gateway, &request) {
             return fault(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong");
         }
+        if path == "/admin/v1/drift/reference" && *request.method() == Method::POST {
+            return drift::reset(gateway, request.headers()).await;
+        }
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
-            return fault(StatusCode::METHOD_NOT_ALLOWED, "this version's admin plane is read-only");
+            return fault(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the admin plane is read-only but for POST /admin/v1/drift/reference",
+            );
         }
         match path {
             "/readyz" => models::readiness(gateway).await,
@@ -37,9 +45,10 @@ impl Plane for AdminPlane {
             "/admin/v1/spend" => spend(gateway, request.uri().query().unwrap_or_default()).await,
             "/admin/v1/prices" => prices(gateway),
             "/admin/v1/models" => local_models(gateway),
+            "/admin/v1/drift" => drift::show(gateway).await,
             _ => fault(
                 StatusCode::NOT_FOUND,
-                "there is /metrics, /healthz, /readyz, /admin/v1/spend, /admin/v1/prices and /admin/v1/models",
+                "there is /metrics, /healthz, /readyz, /admin/v1/spend, /admin/v1/prices, /admin/v1/models and /admin/v1/drift",
             ),
         }
     }
@@ -65,6 +74,7 @@ fn metrics(gateway: &Gateway) -> Response<ResponseBody> {
     let queue: usize = runtimes.map(|runtime| runtime.load_now().waiting).sum();
     gateway.metrics.local_queue.set(i64::try_from(queue).unwrap_or(i64::MAX));
     gateway.metrics.ledger_dropped.set(i64::try_from(gateway.ledger.dropped()).unwrap_or(i64::MAX));
+    gateway.metrics.watched(&gateway.drift.figures(), gateway.router.revision());
     let mut response = Response::new(ResponseBody::full(gateway.metrics.encode()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -95,10 +105,10 @@ async fn spend(gateway: &Gateway, query: &str) -> Response<ResponseBody> {
     }
 }
 
-/// The embedded models: state, load, memory.
+/// The embedded models: state, load, memory; and the router model.
 fn local_models(gateway: &Gateway) -> Response<ResponseBody> {
     let models: Vec<_> = gateway.portfolio.locals.iter().map(|local| local.describe()).collect();
-    json_response(StatusCode::OK, &json!({"models": models}))
+    json_response(StatusCode::OK, &json!({"models": models, "router": gateway.router.to_json()}))
 }
 
 fn prices(gateway: &Gateway) -> Response<ResponseBody> {

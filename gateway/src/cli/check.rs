@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{CliError, Common, Outcome, print, say};
 use crate::config::{Overrides, TEMPLATE, reference};
+use crate::router::RouterModel;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -33,7 +34,9 @@ pub(super) fn run(options: &Options) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let config = options.common.load(Overrides::default())?;
+    let router = RouterModel::load(&config.router, 0).map_err(|error| CliError::fault(&error))?;
     print(format_args!("{}: no faults", options.common.source()))?;
+    print(format_args!("router model {}", router.revision()))?;
     print(format_args!("policy {} ({})", config.policy.name(), config.policy.revision()))?;
     for upstream in &config.upstreams {
         if let Err(error) = &upstream.api_key {

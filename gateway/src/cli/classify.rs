@@ -10,7 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use hyper::HeaderMap;
 use policies::{CallerFacts, Label, PolicySet, Profile};
-use router_model::{Classifier, ClassifierConfig, Prompt};
+use router_model::{Classifier, Prompt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -73,7 +73,7 @@ struct Faulty<'a> {
 
 pub(super) fn run(options: &Options) -> Outcome {
     let config = options.common.load(Overrides::default())?;
-    let classifier = Classifier::new(ClassifierConfig::default()).map_err(|error| CliError::fault(&error))?;
+    let classifier = Classifier::new(config.router.classifier()).map_err(|error| CliError::fault(&error))?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut input = std::io::stdin().lock();
     let mut line = Vec::new();
@@ -178,6 +178,8 @@ fn spans<'a>(profile: &'a Profile, prompt: &'a Prompt<'_>, is_chat: bool) -> Vec
 
 #[cfg(test)]
 mod tests {
+    use router_model::ClassifierConfig;
+
     use super::*;
 
     fn line(text: &str) -> (bool, serde_json::Value) {

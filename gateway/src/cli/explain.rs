@@ -9,7 +9,7 @@ use clap::Args;
 use comfy_table::Table;
 use hyper::HeaderMap;
 use policies::{Cost, Decision, Outcome as Decided, Profile, Standing};
-use router_model::{Classifier, ClassifierConfig};
+use router_model::Classifier;
 use serde_json::json;
 
 use super::{CliError, Common, Outcome, print};
@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options) -> Outcome {
     };
     let inbound =
         Inbound::<ChatRequest>::parse(body, &HeaderMap::new()).map_err(|error| CliError::fault(&error))?;
-    let classifier = Classifier::new(ClassifierConfig::default()).map_err(|error| CliError::fault(&error))?;
+    let classifier = Classifier::new(config.router.classifier()).map_err(|error| CliError::fault(&error))?;
     let prompt = inbound.prompt().map_err(|error| CliError::fault(&error))?;
     let profile = classifier.classify(&prompt);
     let mut identity = Identity::default();

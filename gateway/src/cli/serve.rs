@@ -12,6 +12,7 @@ use super::{CliError, Common, Outcome, runtime, say, system_clock};
 use crate::config::{Config, Overrides};
 use crate::gateway::{Gateway, Parts};
 use crate::local::{LocalModel, Report};
+use crate::router::Exchanged;
 use crate::{encoder, server, telemetry};
 
 #[derive(Debug, Clone, Args)]
@@ -81,6 +82,7 @@ fn announce(gateway: &Gateway) {
     if gateway.policy.observes() {
         say("observing: NOTHING IS KEPT BACK; labels are recorded, and requests go where the client asks");
     }
+    say(&format!("router model: {}", gateway.router.revision()));
     say(&format!(
         "ledger: {}; prices: {} {}",
         config.ledger.display(),
@@ -164,13 +166,13 @@ fn watch_models(gateway: &Arc<Gateway>) {
     });
 }
 
-/// At SIGHUP reads the configuration again and exchanges the embedded models whose settings changed, without dropping
-/// a request. Everything else needs a restart.
+/// At SIGHUP reads the configuration again and exchanges the embedded models whose settings changed, and the router model,
+/// without dropping a request. Everything else needs a restart.
 #[cfg(unix)]
 fn reload_on_hangup(gateway: &Arc<Gateway>, options: &Options) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let (models, tasks, options) = (gateway.portfolio.locals.clone(), gateway.tasks.clone(), options.clone());
+    let (reloaded, tasks, options) = (gateway.clone(), gateway.tasks.clone(), options.clone());
     gateway.tasks.spawn("reload", async move {
         let stopping = tasks.stopping();
         tokio::pin!(stopping);
@@ -179,18 +181,36 @@ fn reload_on_hangup(gateway: &Arc<Gateway>, options: &Options) {
                 () = &mut stopping => return,
                 signal = hangup.recv() => if signal.is_none() { return },
             }
-            let (models, options) = (models.clone(), options.clone());
-            let _ = tokio::task::spawn_blocking(move || exchange(&models, &options)).await;
+            let (gateway, options) = (reloaded.clone(), options.clone());
+            let read = tokio::task::spawn_blocking(move || exchange(&gateway, &options)).await;
+            if read.is_err() {
+                tracing::error!(
+                    "reading the configuration again failed with a bug of ours; nothing else changed"
+                );
+            }
         }
     });
 }
 
 #[cfg(unix)]
-fn exchange(models: &[Arc<LocalModel>], options: &Options) {
+fn exchange(gateway: &Gateway, options: &Options) {
     let config = match options.load() {
         Ok(config) => config,
-        Err(error) => return say(&format!("the configuration was not read again: {error}")),
+        Err(error) => {
+            gateway.metrics.router_reloaded("failed");
+            return say(&format!("the configuration was not read again: {error}"));
+        }
     };
+    say(match gateway.exchange_router(&config.router) {
+        Ok(Exchanged::To(_)) => "another router model is in service",
+        Ok(Exchanged::Unchanged) => "the router model is the same as before",
+        Err(_) => "the router model was not exchanged",
+    });
+    exchange_models(&gateway.portfolio.locals, config);
+}
+
+#[cfg(unix)]
+fn exchange_models(models: &[Arc<LocalModel>], config: Config) {
     if config.locals.len() != models.len() {
         return say("the number of embedded models changed; that needs a restart");
     }

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use local_runtime::{Accelerator, Pooling};
 use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable};
+use router_model::ClassifierConfig;
+
+use crate::drift::Reference;
 
 pub use docs::reference;
 pub use secret::{Secret, SecretError, SecretRef};
@@ -43,6 +46,8 @@ pub struct Config {
     pub store: Store,
     /// The rules.
     pub policy: Arc<PolicySet>,
+    /// The router model and the watch over it.
+    pub router: Router,
     /// Prices, with the configuration's own on top.
     pub prices: Arc<PriceTable>,
     /// Model that `auto` is compared with.
@@ -161,6 +166,35 @@ pub struct Store {
     pub onnxruntime: Option<PathBuf>,
     /// Never download.
     pub offline: bool,
+}
+
+/// The router model and the watch over it.
+#[derive(Debug, Clone)]
+pub struct Router {
+    /// Folder of a trained one; the built-in one when absent.
+    pub artifact: Option<PathBuf>,
+    /// Ask the encoder where features are not decisive.
+    pub encoder: bool,
+    /// What the encoder may take.
+    pub encoder_deadline: Duration,
+    /// Threads of the encoder.
+    pub encoder_threads: usize,
+    /// Requests that are compared with the reference.
+    pub drift_window: usize,
+    /// Index from which a dimension has drifted.
+    pub drift_psi_alert: f64,
+    /// Histograms to compare with, instead of the gateway's own.
+    pub drift_reference: Option<Reference>,
+    /// Most that is added to thresholds while traffic has drifted; 0 where they stay.
+    pub tighten_max: f32,
+}
+
+impl Router {
+    /// Settings of a classifier with this router model.
+    #[must_use]
+    pub fn classifier(&self) -> ClassifierConfig {
+        ClassifierConfig { artifact: self.artifact.clone(), ..ClassifierConfig::default() }
+    }
 }
 
 /// Logs and traces.

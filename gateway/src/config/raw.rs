@@ -31,6 +31,9 @@ pub(super) struct RawConfig {
     /// The rules.
     #[serde(default)]
     pub policy: RawPolicySource,
+    /// The router model.
+    #[serde(default)]
+    pub router: RawRouter,
     /// Savings.
     #[serde(default)]
     pub accounting: RawAccounting,
@@ -244,6 +247,37 @@ pub(super) struct RawPolicySource {
     pub file: Option<String>,
 }
 
+/// `[router]`: the model that says how hard a request is, and the watch over whether traffic is still what it was set for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRouter {
+    /// Folder with a trained router model, as training writes it. Default: the built-in one. SIGHUP reads this section's
+    /// folder again: one that loads whole takes over for new requests, a damaged one leaves the old one serving.
+    pub artifact: Option<String>,
+    /// Ask the encoder where the features alone are not decisive. Default true.
+    pub encoder: bool,
+    /// Milliseconds that the encoder may take, 1 to 10000. Default 50; when it is late, the features' verdict stands.
+    pub encoder_deadline_ms: u64,
+    /// Threads of the encoder, 1 to 64. Default 1.
+    pub encoder_threads: usize,
+    /// Requests, and local answers, whose histograms are compared with the reference, 100 to 1000000. Default 2000: fewer
+    /// notice a change sooner, more notice a smaller one. Each takes 8 bytes.
+    pub drift_window: usize,
+    /// Population stability index from which a dimension counts as drifted, 0.01 to 10. Default 0.25, as is usual; from 0.1
+    /// on it is reported as moved.
+    pub drift_psi_alert: f64,
+    /// JSON file with the histograms to compare with: the field `reference` of what `GET /admin/v1/drift` shows. Default: this
+    /// gateway's own first full window, kept beside the ledger as `<name>.drift.json`; `POST
+    /// /admin/v1/drift/reference` takes the traffic of now instead.
+    pub drift_reference: Option<String>,
+    /// Make thresholds stricter while complexity or confidence have drifted, or while rated local answers are worse than
+    /// the policy's `quality_min`. Default false: it is only reported.
+    pub tighten: bool,
+    /// Most that is added to a request's complexity, and to the confidence that a local answer must reach, 0 to 1.
+    /// Default 0.15.
+    pub tighten_max: f32,
+}
+
 /// `[accounting]`: savings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -404,6 +438,22 @@ impl Default for RawLocal {
             cache_dir: None,
             offline: false,
             embedding: None,
+        }
+    }
+}
+
+impl Default for RawRouter {
+    fn default() -> Self {
+        Self {
+            artifact: None,
+            encoder: true,
+            encoder_deadline_ms: 50,
+            encoder_threads: 1,
+            drift_window: 2_000,
+            drift_psi_alert: 0.25,
+            drift_reference: None,
+            tighten: false,
+            tighten_max: 0.15,
         }
     }
 }

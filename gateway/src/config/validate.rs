@@ -11,13 +11,14 @@ use policies::fault::{self, Document, Fault, Faults};
 use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable};
 
 use super::raw::{
-    RawAdmin, RawConfig, RawLocal, RawLocalModel, RawModel, RawPolicySource, RawServer, RawTeam,
+    RawAdmin, RawConfig, RawLocal, RawLocalModel, RawModel, RawPolicySource, RawRouter, RawServer, RawTeam,
     RawTelemetry, RawUpstream,
 };
 use super::{
-    Admin, Config, ConfigError, Embedding, Local, Model, Overrides, SecretRef, Server, Store, Team,
+    Admin, Config, ConfigError, Embedding, Local, Model, Overrides, Router, SecretRef, Server, Store, Team,
     Telemetry, Tls, Upstream,
 };
+use crate::drift::Reference;
 use crate::local::model_name;
 
 /// Checks a configuration text.
@@ -92,6 +93,7 @@ impl Check<'_> {
             locals: self.locals(raw.local, raw.local_model, overrides),
             store,
             policy: Arc::new(policy?),
+            router: self.router(raw.router),
             prices: Arc::new(prices?),
             baseline_model: raw.accounting.baseline_model,
             telemetry: self.telemetry(raw.telemetry),
@@ -372,6 +374,39 @@ impl Check<'_> {
         read.map_err(|Faults(faults)| self.faults.extend(faults)).ok()
     }
 
+    fn router(&mut self, raw: RawRouter) -> Router {
+        for (key, value, low, high) in [
+            ("router.encoder_deadline_ms", raw.encoder_deadline_ms, 1, 10_000),
+            ("router.encoder_threads", raw.encoder_threads as u64, 1, 64),
+            ("router.drift_window", raw.drift_window as u64, 100, 1_000_000),
+        ] {
+            if !(low..=high).contains(&value) {
+                self.fault(key, format!("must be from {low} to {high}"));
+            }
+        }
+        if !(0.01..=10.0).contains(&raw.drift_psi_alert) {
+            self.fault("router.drift_psi_alert", "must be from 0.01 to 10");
+        }
+        if let Some(path) = raw.artifact.as_deref().filter(|path| !std::path::Path::new(path).is_dir()) {
+            self.fault("router.artifact", format!("{path} is not a folder"));
+        }
+        let read = raw.drift_reference.as_deref().and_then(|path| {
+            let read = Reference::read(path.as_ref());
+            read.map_err(|error| self.fault("router.drift_reference", format!("{path} {error}"))).ok()
+        });
+        let tighten_max = self.unit("router.tighten_max", raw.tighten_max);
+        Router {
+            artifact: raw.artifact.map(PathBuf::from),
+            encoder: raw.encoder,
+            encoder_deadline: Duration::from_millis(raw.encoder_deadline_ms),
+            encoder_threads: raw.encoder_threads,
+            drift_window: raw.drift_window,
+            drift_psi_alert: raw.drift_psi_alert,
+            drift_reference: read,
+            tighten_max: if raw.tighten { tighten_max } else { 0.0 },
+        }
+    }
+
     fn prices(&mut self, file: Option<&str>) -> Option<PriceTable> {
         let Some(path) = file else { return Some(PriceTable::catalogue()) };
         match std::fs::read_to_string(path) {
@@ -562,6 +597,38 @@ mod tests {
         }
         assert!(found.contains("local.accelerator"), "{found}");
         assert!(found.contains("cpu, cuda, coreml, directml, openvino"), "{found}");
+    }
+
+    #[test]
+    fn faults_of_the_router_section_are_all_told_by_their_keys() {
+        let text = "[router]\nartifact = \"/nowhere\"\nencoder_deadline_ms = 0\nencoder_threads = 65\ndrift_window = 99\n\
+                    drift_psi_alert = 0.0\ndrift_reference = \"/nowhere.json\"\ntighten_max = 1.5\n";
+        let found = faults(text);
+        for key in [
+            "artifact",
+            "encoder_deadline_ms",
+            "encoder_threads",
+            "drift_window",
+            "drift_psi_alert",
+            "drift_reference",
+            "tighten_max",
+        ] {
+            assert!(found.contains(&format!("router.{key}")), "{key}: {found}");
+        }
+        assert!(faults("[router]\ndrift_psi_alert = nan\n").contains("router.drift_psi_alert"));
+        assert!(faults("[router]\ntighten_maximum = 0.1\n").contains("tighten_max"));
+    }
+
+    #[test]
+    fn nothing_is_tightened_unless_somebody_wrote_it_down() {
+        let bound = |text: &str| {
+            let config = Config::parse("test.toml", text, &Overrides::default()).expect("it is sound");
+            config.router.tighten_max
+        };
+        assert!(
+            bound("").abs() < f32::EPSILON && bound("[router]\ntighten_max = 0.3\n").abs() < f32::EPSILON
+        );
+        assert!((bound("[router]\ntighten = true\n") - 0.15).abs() < f32::EPSILON);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod budget;
 mod graded;
 mod history;
 mod opinion;
+mod rated;
 mod report;
 mod row;
 mod schema;
