@@ -3,6 +3,7 @@
 
 mod accounting;
 mod commands;
+mod drift;
 mod embeddings;
 mod faults;
 mod feedback;
