@@ -155,11 +155,10 @@ impl Drift {
             return Err(ResetError::TooFew(seen));
         }
         let mut state = self.state();
-        let mut reference = Reference { router: Some(state.router.clone()), ..Reference::default() };
-        take(&mut reference, &self.requests, now_ms);
-        if self.answers.len() as u64 >= OBSERVATIONS_MIN {
-            take(&mut reference, &self.answers, now_ms);
-        }
+        let mut reference =
+            Reference { router: Some(state.router.clone()), taken_ms: Some(now_ms), ..Reference::default() };
+        let enough = self.histograms().filter(|(_, histogram)| window::total(histogram) >= OBSERVATIONS_MIN);
+        enough.for_each(|(dimension, histogram)| reference.set(dimension, histogram));
         state.reference = Some(reference.clone());
         self.compare(&mut state);
         drop(state);
@@ -193,20 +192,17 @@ impl Drift {
         if self.setup.given.is_some() {
             return None;
         }
-        let mut reference = state.reference.clone().unwrap_or_default();
-        let mut changed = false;
-        for (window, dimension) in
-            [(&self.requests, Dimension::Complexity), (&self.answers, Dimension::Confidence)]
-        {
-            if reference.get(dimension).is_none() && window.len() == window.size() {
-                take(&mut reference, window, now_ms);
-                changed = true;
-            }
-        }
-        if !changed {
+        let full = [&self.requests, &self.answers].into_iter().filter(|window| window.len() == window.size());
+        let known = |dimension| state.reference.as_ref().is_some_and(|kept| kept.get(dimension).is_some());
+        let new: Vec<_> =
+            full.flat_map(Window::histograms).filter(|(dimension, _)| !known(*dimension)).collect();
+        if new.is_empty() {
             return None;
         }
+        let mut reference = state.reference.clone().unwrap_or_default();
         reference.router = Some(state.router.clone());
+        reference.taken_ms.get_or_insert(now_ms);
+        new.into_iter().for_each(|(dimension, histogram)| reference.set(dimension, histogram));
         tracing::info!(window = self.setup.window, "the first full window is the reference for drift");
         state.reference = Some(reference.clone());
         Some(reference)
@@ -364,13 +360,6 @@ fn signal(comparisons: &[(Dimension, Comparison)]) -> f64 {
         })
         .map(|(_, found)| found.psi)
         .fold(0.0, f64::max)
-}
-
-fn take(reference: &mut Reference, window: &Window, now_ms: i64) {
-    reference.taken_ms = Some(now_ms);
-    for (dimension, histogram) in window.histograms() {
-        reference.set(dimension, histogram);
-    }
 }
 
 /// The reference in the file, if it can be read and was measured with this router model.

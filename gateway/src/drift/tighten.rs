@@ -41,8 +41,8 @@ pub fn tightening(psi: f64, rated: Option<&Calibration>, settings: &Settings) ->
     let worse = rated
         .filter(|rated| rated.rated >= RATED_MIN)
         .map_or(0.0, |rated| (settings.target - rated.good_at_least()) / SHORTFALL_FULL);
-    // The comparison with 0 also turns what is no number into nothing.
-    let share = moved.max(worse).max(0.0).min(1.0);
+    // `max` passes over what is no number, so an index that is none tightens nothing.
+    let share = moved.max(worse).clamp(0.0, 1.0);
     #[expect(clippy::cast_possible_truncation, reason = "within 0 and 1")]
     let share = share as f32;
     settings.max.clamp(0.0, 1.0) * share

@@ -126,7 +126,6 @@ mod tests {
                 let window = &window;
                 scope.spawn(move || {
                     for turn in 0..5_000_u32 {
-                        #[expect(clippy::cast_possible_truncation, reason = "below ten")]
                         window.observe([((turn + u32::from(thread)) % 10) as u8, thread, 0, 0, 0, 0, 0, 0]);
                         if turn % 1_000 == 0 {
                             window.clear();
@@ -148,7 +147,6 @@ mod tests {
         let best = (0..20).map(|_| {
             let start = Instant::now();
             for turn in 0..10_000_u32 {
-                #[expect(clippy::cast_possible_truncation, reason = "below ten")]
                 window.observe([(turn % 10) as u8, 1, 2, 3, 0, 0, 0, 0]);
             }
             start.elapsed() / 10_000
