@@ -314,6 +314,29 @@ proptest! {
         }
     }
 
+    /// What a gateway does while traffic has drifted: a request that counts as harder keeps its label, and goes to a
+    /// model that is at least as strong.
+    #[test]
+    fn raising_complexity_never_weakens_the_model_nor_changes_the_label(
+        policy in enforcing_policy(), profile in any_profile(), request in any_request(), more in 0.0..=1.0_f32,
+    ) {
+        let raised = Profile { complexity: (profile.complexity + more).min(1.0), ..profile.clone() };
+        let targets = portfolio();
+        let (before, after) =
+            (decide(policy, &profile, &request, &targets), decide(policy, &raised, &request, &targets));
+        prop_assert_eq!(&before.labelled, &after.labelled);
+        match (&before.outcome, &after.outcome) {
+            (Outcome::Serve(before), Outcome::Serve(after)) => {
+                prop_assert!(
+                    after.target().strength >= before.target().strength,
+                    "{} {}", before.target().id, after.target().id
+                );
+            }
+            (Outcome::Refuse(before), Outcome::Refuse(after)) => prop_assert_eq!(before, after),
+            _ => prop_assert!(false, "how hard it is decides where it goes, not whether it is served"),
+        }
+    }
+
     /// Raising sensitivity never moves a request to a less cleared place.
     #[test]
     fn raising_sensitivity_never_lowers_clearance(
