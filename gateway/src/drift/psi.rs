@@ -144,6 +144,33 @@ mod tests {
     }
 
     #[test]
+    fn samples_of_the_same_traffic_are_hardly_ever_more_than_chance() {
+        // A linear congruential generator (Knuth's MMIX constants) is random enough for counts in ten bins.
+        let mut state = 7_u64;
+        let mut bin = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Unequal shares: 19, 17, ... 1 of a hundred.
+            let place = (state >> 33) % 100;
+            (0..10_u64).find(|bin| place < (bin + 1) * (20 - (bin + 1))).unwrap_or(9)
+        };
+        let mut sample = |count| {
+            let mut histogram = [0_u32; 10];
+            (0..count).for_each(|_| histogram[usize::try_from(bin()).unwrap()] += 1);
+            histogram
+        };
+        let beyond = |n, m, sample: &mut dyn FnMut(u32) -> [u32; 10]| {
+            let tries =
+                (0..2_000).map(|_| psi(&sample(n), &sample(m)) > chance(u64::from(n), u64::from(m), 10));
+            tries.filter(|beyond| *beyond).count()
+        };
+        // Two of two thousand are expected.
+        for (n, m) in [(100, 2_000), (500, 500)] {
+            let count = beyond(n, m, &mut sample);
+            assert!(count <= 10, "{count} of 2000 for {n} and {m}");
+        }
+    }
+
+    #[test]
     fn words_follow_from_index_and_number() {
         let verdict = |current: &[u32], reference: &[u32]| Comparison::new(current, reference, 0.25).verdict;
         assert_eq!(verdict(&[50, 49], &[500, 500]), Verdict::Waiting, "99 observations");
