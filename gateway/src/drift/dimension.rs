@@ -3,7 +3,7 @@
 //! Bins are fixed, few and named, so that histograms of different weeks, builds and gateways can be compared and read.
 //! A language that has no bin of its own is counted as `other`: a move among those is not seen.
 
-use policies::{Label, Profile, Task};
+use policies::{Label, Profile, Rung, Task};
 
 /// Bins of a number in `[0, 1]`.
 const UNIT_BINS: usize = 10;
@@ -22,16 +22,19 @@ pub enum Dimension {
     Task,
     /// Main language.
     Language,
+    /// Which rung of the router model said how complex it is.
+    Rung,
     /// Confidence of local answers.
     Confidence,
 }
 
 impl Dimension {
     /// Everything that is watched.
-    pub const ALL: [Self; 5] = [Self::Complexity, Self::Label, Self::Task, Self::Language, Self::Confidence];
+    pub const ALL: [Self; 6] =
+        [Self::Complexity, Self::Label, Self::Task, Self::Language, Self::Rung, Self::Confidence];
     /// What is known of every request, in the order of an observation.
     pub(super) const OF_REQUESTS: &'static [Self] =
-        &[Self::Complexity, Self::Label, Self::Task, Self::Language];
+        &[Self::Complexity, Self::Label, Self::Task, Self::Language, Self::Rung];
     /// What is known of local answers only.
     pub(super) const OF_ANSWERS: &'static [Self] = &[Self::Confidence];
 
@@ -43,6 +46,7 @@ impl Dimension {
             Self::Label => "label",
             Self::Task => "task",
             Self::Language => "language",
+            Self::Rung => "rung",
             Self::Confidence => "confidence",
         }
     }
@@ -55,6 +59,7 @@ impl Dimension {
             Self::Label => Label::ALL.len(),
             Self::Task => Task::ALL.len(),
             Self::Language => LANGUAGES.len() + 1,
+            Self::Rung => Rung::ALL.len(),
         }
     }
 
@@ -66,6 +71,7 @@ impl Dimension {
             Self::Label => Label::ALL.get(bin).map(|label| label.as_str()),
             Self::Task => Task::ALL.get(bin).map(|task| task.as_str()),
             Self::Language => LANGUAGES.get(bin).copied(),
+            Self::Rung => Rung::ALL.get(bin).map(|rung| rung.as_str()),
         };
         word.unwrap_or("other").to_owned()
     }
@@ -79,7 +85,9 @@ pub(super) fn bins_of_request(profile: &Profile, label: Label) -> Bins {
     let label = place(Label::ALL.iter().position(|other| *other == label));
     let task = place(Task::ALL.iter().position(|other| *other == profile.task));
     let language = LANGUAGES.iter().position(|other| *other == profile.language);
-    [unit_bin(profile.complexity), label, task, place(language.or(Some(LANGUAGES.len()))), 0, 0, 0, 0]
+    let language = place(language.or(Some(LANGUAGES.len())));
+    let rung = place(Rung::ALL.iter().position(|other| *other == profile.rung));
+    [unit_bin(profile.complexity), label, task, language, rung, 0, 0, 0]
 }
 
 /// The bins of a local answer.

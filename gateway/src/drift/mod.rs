@@ -1,7 +1,7 @@
 //! Whether traffic is still what the router was set for.
 //!
 //! A threshold is right for the prompts, the router model and the local model that it was chosen with. This module watches
-//! what can be seen without anybody's help (complexity, label, task, language, confidence of local answers: histograms of
+//! what can be seen without anybody's help (complexity, label, task, language, rung, confidence of local answers: histograms of
 //! the last requests against a reference) and what comes back from people (ratings against confidence), tells it in words
 //! and numbers, and, where the operator allows that, makes the thresholds stricter for as long as it lasts.
 //!

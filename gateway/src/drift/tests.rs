@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use policies::{Sensitivity, Task};
+use policies::{Rung, Sensitivity, Task};
 
 use super::*;
 
@@ -16,6 +16,8 @@ fn profile(complexity: f32, task: Task) -> Profile {
         task,
         language: "en".into(),
         input_tokens: 20,
+        output_tokens: 100,
+        rung: Rung::Features,
     }
 }
 
