@@ -1,12 +1,13 @@
 //! The classifier in service, which can be exchanged while requests run.
 //!
-//! Another one takes over only when it was read, checked and built whole; whoever classifies with the one before
-//! finishes with that.
+//! Another one takes over only when it was read, checked and built whole, with its encoder where the one before has one;
+//! whoever classifies with the one before finishes with that.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use router_model::complexity::RungConfig;
 use router_model::{Classifier, Error, Prompt};
 use serde_json::{Value, json};
 
@@ -20,9 +21,24 @@ struct Loaded {
     since_ms: i64,
 }
 
+/// What an artifact's encoder is loaded with.
+#[derive(Debug, Clone)]
+pub struct EncoderSource {
+    /// The ONNX Runtime library.
+    pub library: PathBuf,
+    /// Folder that encoders are unpacked below.
+    pub cache: PathBuf,
+    /// Threads and queue.
+    pub config: RungConfig,
+}
+
 /// The classifier in service.
 #[derive(Debug)]
-pub struct RouterModel(ArcSwap<Loaded>);
+pub struct RouterModel {
+    now: ArcSwap<Loaded>,
+    /// Held while one is loaded, so that no exchange loses an encoder that is being loaded. Requests do not look here.
+    encoder: Mutex<Option<EncoderSource>>,
+}
 
 /// What an exchange came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +66,27 @@ impl RouterModel {
     /// # Errors
     /// [`LoadError`].
     pub fn load(settings: &Router, now_ms: i64) -> Result<Self, LoadError> {
-        Ok(Self(ArcSwap::from_pointee(Loaded::read(settings, now_ms)?)))
+        let loaded = Loaded::read(settings, None, now_ms)?;
+        Ok(Self { now: ArcSwap::from_pointee(loaded), encoder: Mutex::default() })
+    }
+
+    /// Loads the encoder of the model in service, and from then on that of each one that takes its place. Blocks for about
+    /// a second.
+    ///
+    /// # Errors
+    /// As [`Classifier::load_encoder`]; then the features go on serving alone.
+    pub fn load_encoder(&self, source: EncoderSource) -> Result<(), Error> {
+        let mut kept = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let EncoderSource { library, cache, config } = &source;
+        let loaded = self.classifier().load_encoder(library, cache, config);
+        *kept = Some(source);
+        loaded
     }
 
     /// The classifier for one request.
     #[must_use]
     pub fn classifier(&self) -> Arc<Classifier> {
-        self.0.load().classifier.clone()
+        self.now.load().classifier.clone()
     }
 
     /// Which trained files are in service.
@@ -70,22 +100,24 @@ impl RouterModel {
     /// # Errors
     /// [`LoadError`]; then everything is as it was.
     pub fn exchange(&self, settings: &Router, now_ms: i64) -> Result<Exchanged, LoadError> {
-        let next = Loaded::read(settings, now_ms)?;
+        let encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Loaded::read(settings, encoder.as_ref(), now_ms)?;
         let revision = next.classifier.revision().to_owned();
-        let now = self.0.load();
+        let now = self.now.load();
         if revision == now.classifier.revision() && next.artifact == now.artifact {
             return Ok(Exchanged::Unchanged);
         }
-        self.0.store(Arc::new(next));
+        self.now.store(Arc::new(next));
         Ok(Exchanged::To(revision))
     }
 
     /// For people: revision, folder, since when.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let now = self.0.load();
+        let now = self.now.load();
         json!({
             "revision": now.classifier.revision(),
+            "encoder": now.classifier.has_encoder(),
             "artifact": now.artifact.as_deref().map_or(String::from("built-in"), shown),
             "since_ms": now.since_ms,
         })
@@ -93,8 +125,15 @@ impl RouterModel {
 }
 
 impl Loaded {
-    fn read(settings: &Router, since_ms: i64) -> Result<Self, LoadError> {
+    fn read(settings: &Router, encoder: Option<&EncoderSource>, since_ms: i64) -> Result<Self, LoadError> {
         let classifier = Classifier::new(settings.classifier())?;
+        if let Some(EncoderSource { library, cache, config }) = encoder.filter(|_| settings.encoder) {
+            match classifier.load_encoder(library, cache, config) {
+                // An artifact may have features alone.
+                Ok(()) | Err(Error::NoEncoder) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let complexity = classifier.classify(&Prompt::from_text("What is the capital of France?")).complexity;
         if !(0.0..=1.0).contains(&complexity) {
             return Err(LoadError::Absurd(complexity));
