@@ -235,7 +235,7 @@ async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>) 
 
 /// The decision: pure computing.
 fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>) -> Judged<R> {
-    let Classified { inbound, identity, profile, features, .. } = classified;
+    let Classified { inbound, identity, profile, features, classifier, .. } = classified;
     let amount = if R::ROUTED { gateway.drift.tightening() } else { 0.0 };
     let (request, mut decision) = tracing::debug_span!("decision").in_scope(|| {
         let profile = Drift::tightened(&profile, amount);
@@ -252,6 +252,7 @@ fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>) -> Judged<R> {
         tier: facts.tier.clone(),
         label: facts.label,
         session_label: facts.session_label,
+        router: Some(classifier.revision().to_owned()),
     };
     Judged {
         inbound,

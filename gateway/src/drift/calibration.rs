@@ -1,23 +1,17 @@
 //! Whether the confidence of local answers is worth what it says, by the ratings that came back.
 //!
-//! Expected calibration error (M. Naeini et al., AAAI 2015; C. Guo et al., arXiv 1706.04599): ten bins of equal width; the
-//! distance between mean confidence and mean rating of each, weighted by its number. It overstates the error of few
-//! ratings, which is why numbers and intervals stand beside it. Intervals are Wilson's (E. B. Wilson, JASA 22, 1927). A
-//! rating between 0 and 1 counts as that share of a good answer: its variance is at most that of a yes or no with the
-//! same mean, so the interval is rather too wide than too narrow.
+//! Expected calibration error and reliability are those of [`router_model::measure`], so that they compare with what
+//! `sluicegate eval router` prints. The error is overstated where ratings are few, which is why numbers and Wilson
+//! intervals stand beside it. A rating between 0 and 1 counts as that share of a good answer: its variance is at most that
+//! of a yes or no with the same mean, so the interval is rather too wide than too narrow.
 //!
 //! Ratings are not a random sample: who is annoyed rates more often. The figures are about rated answers only.
 
+use router_model::measure::{self, BINS, bounds};
 use serde::Serialize;
 
-use super::dimension::unit_bin;
-
-/// Bins of confidence.
-const BINS: usize = 10;
-/// 97.5 % quantile of the standard normal distribution: an interval of 95 %.
-const Z_TWO_SIDED: f64 = 1.96;
-/// 95 % quantile: a bound that holds with 95 %.
-pub(super) const Z_ONE_SIDED: f64 = 1.645;
+/// An interval holds the truth but for this share of cases.
+const RISK: f64 = 0.05;
 
 /// A local answer that was rated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +26,7 @@ pub struct Rated {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
     /// Answers.
-    pub rated: usize,
+    pub rated: u64,
     /// Expected calibration error, in `[0, 1]`.
     pub ece: f64,
     /// Share of good answers, with its interval of 95 %.
@@ -60,7 +54,7 @@ pub struct Bin {
     /// Lowest confidence of the bin; it is 0.1 wide.
     pub from: f64,
     /// Answers.
-    pub rated: usize,
+    pub rated: u64,
     /// Mean confidence.
     pub confidence: f64,
     /// Share of good ones.
@@ -71,67 +65,39 @@ impl Calibration {
     /// Compares; `None` without ratings.
     #[must_use]
     pub fn of(answers: &[Rated]) -> Option<Self> {
-        if answers.is_empty() {
-            return None;
-        }
-        let mut groups: [Vec<Rated>; BINS] = Default::default();
-        for answer in answers {
-            groups[usize::from(unit_bin(answer.confidence))].push(*answer);
-        }
-        let filled = groups.iter().enumerate().filter(|(_, group)| !group.is_empty());
-        let bins: Vec<Bin> = filled.map(|(index, group)| Bin::of(index, group)).collect();
-        let total = number(answers.len());
-        let weighted = |bin: &Bin| number(bin.rated) / total * (bin.confidence - bin.good.share).abs();
+        let confidences: Vec<f64> = answers.iter().map(|answer| f64::from(answer.confidence)).collect();
+        let grades: Vec<f64> = answers.iter().map(|answer| f64::from(answer.good)).collect();
+        let weights = vec![1; answers.len()];
+        let bins = measure::reliability(&confidences, &grades, &weights, BINS);
+        let of_bin = |bin: &measure::Bin| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of ones")]
+            let rated = bin.rows as u64;
+            Some(Bin { from: bin.low, rated, confidence: bin.score, good: Share::of(bin.outcome, rated)? })
+        };
+        let rated = answers.len() as u64;
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Some(Self {
-            rated: answers.len(),
-            ece: bins.iter().map(weighted).sum(),
-            good: Share::of(mean(answers, |answer| answer.good), answers.len()),
-            confidence: mean(answers, |answer| answer.confidence),
-            bins,
+            rated,
+            ece: measure::ece(&confidences, &grades, &weights)?,
+            good: Share::of(mean(&grades), rated)?,
+            confidence: mean(&confidences),
+            bins: bins.iter().filter_map(of_bin).collect(),
         })
     }
 
     /// The share of good answers that is exceeded with a confidence of 95 %.
     #[must_use]
     pub fn good_at_least(&self) -> f64 {
-        wilson(self.good.share, self.rated, Z_ONE_SIDED).0
-    }
-}
-
-impl Bin {
-    fn of(index: usize, answers: &[Rated]) -> Self {
-        Self {
-            from: number(index) / number(BINS),
-            rated: answers.len(),
-            confidence: mean(answers, |answer| answer.confidence),
-            good: Share::of(mean(answers, |answer| answer.good), answers.len()),
-        }
+        // One end of an interval errs half as often as both.
+        bounds::wilson(self.good.share, self.rated, 2.0 * RISK).map_or(0.0, |(low, _)| low)
     }
 }
 
 impl Share {
-    fn of(share: f64, count: usize) -> Self {
-        let (low, high) = wilson(share, count, Z_TWO_SIDED);
-        Self { share, low, high }
+    fn of(share: f64, count: u64) -> Option<Self> {
+        let (low, high) = bounds::wilson(share, count, RISK)?;
+        Some(Self { share, low, high })
     }
-}
-
-fn mean(answers: &[Rated], value: impl Fn(&Rated) -> f32) -> f64 {
-    answers.iter().map(|answer| f64::from(value(answer))).sum::<f64>() / number(answers.len())
-}
-
-/// Wilson's interval of a share of `count` observations.
-fn wilson(share: f64, count: usize, z: f64) -> (f64, f64) {
-    let n = number(count);
-    let shrink = 1.0 + z * z / n;
-    let centre = (share + z * z / (2.0 * n)) / shrink;
-    let half = z / shrink * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-    ((centre - half).max(0.0), (centre + half).min(1.0))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-const fn number(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -161,14 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_wilson_s() {
-        // 8 of 10 at 95 %: 0.4902 to 0.9433 (the value of the usual tables of the score interval).
-        let (low, high) = wilson(0.8, 10, Z_TWO_SIDED);
-        near(low, 0.4902);
-        near(high, 0.9433);
-        let (low, high) = wilson(1.0, 20, Z_ONE_SIDED);
-        near(low, 20.0 / (20.0 + 1.645 * 1.645));
-        near(high, 1.0);
+    fn intervals_stand_beside_shares() {
+        // 8 of 10 at 95 %: 0.4902 to 0.9433; 20 of 20, one-sided: 20 / (20 + 1.645^2).
+        let found = Calibration::of(&answers(10, 0.5, 8)).unwrap();
+        near(found.good.low, 0.4902);
+        near(found.good.high, 0.9433);
+        near(Calibration::of(&answers(20, 0.5, 20)).unwrap().good_at_least(), 20.0 / (20.0 + 1.645 * 1.645));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use policies::{Decision, Outcome};
 use super::calibration::Calibration;
 
 /// Rated answers below which ratings move nothing.
-const RATED_MIN: usize = 30;
+const RATED_MIN: u64 = 30;
 /// Shortfall of the share of good answers at which ratings tighten in full.
 const SHORTFALL_FULL: f64 = 0.2;
 /// Time in which what is no longer called for falls to its half.

@@ -334,6 +334,7 @@ mod tests {
             tier: String::from("premium"),
             label: None,
             session_label: Some(Label::Internal),
+            router: Some(String::from("0a1b")),
         };
         let row = Row {
             team: String::from("a"),

@@ -152,6 +152,9 @@ pub struct Asked {
     /// Label that the session had reached before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_label: Option<Label>,
+    /// Revision of the router model that made the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<String>,
 }
 
 impl Row {

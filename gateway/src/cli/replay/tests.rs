@@ -154,7 +154,8 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
         settle(rng, &mut row, plan);
     }
     let (tier, label, session_label) = (caller.tier, caller.label, caller.session_label);
-    row.situation = Some(Arc::new(Asked { operation: "chat".into(), request, tier, label, session_label }));
+    row.situation =
+        Some(Arc::new(Asked { operation: "chat".into(), request, tier, label, session_label, router: None }));
     row.profile = Some(Arc::new(profile));
     row
 }
