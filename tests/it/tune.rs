@@ -165,6 +165,14 @@ fn a_router_is_measured_on_prompts() {
     assert_eq!(all["curve"].as_array().unwrap().len(), 11);
     assert_eq!(found["groups"].as_array().unwrap().len(), 2);
     assert_eq!(found["conditions"]["encoder_share"], 0.0);
+    harness::process::ensure_library();
+    let encoder = evaluate(&["--format", "json", "--rung", "encoder", "--by", "rung"]);
+    assert_eq!(encoder.status.code(), Some(0), "{}", stderr(&encoder));
+    let encoder = json(&encoder);
+    assert_eq!(encoder["conditions"]["encoder_share"], 1.0);
+    let spoke: Vec<_> = encoder["latency"].as_array().unwrap().iter().map(|rung| &rung["rung"]).collect();
+    assert_eq!(spoke, ["encoder", "features", "whole classification"]);
+    assert_ne!(encoder["total"]["reliability"], found["total"]["reliability"], "it has a say");
     let rungs: Vec<_> = found["latency"].as_array().unwrap().iter().map(|rung| &rung["rung"]).collect();
     assert_eq!(rungs, ["features", "whole classification"]);
     assert!(found["latency"][0]["p99_ms"].as_f64().unwrap() > 0.0);

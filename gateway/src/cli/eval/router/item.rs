@@ -65,6 +65,12 @@ impl Reader {
         Ok(Self { by, rungs: Rungs::new(artifact)?, anew: artifact.is_some() })
     }
 
+    /// Scores every prompt with the encoder too, whose files are put below `cache`.
+    pub(super) fn load_encoder(&mut self, library: &Path, cache: &Path) -> Result<(), CliError> {
+        self.anew = true;
+        self.rungs.load_encoder(library, cache)
+    }
+
     /// Which trained artifact scores.
     pub(super) fn revision(&self) -> &str {
         self.rungs.revision()

@@ -13,11 +13,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use local_runtime::Store;
 use router_model::measure::{Sampling, Scored, evaluate};
 
 use super::super::lines::Lines;
-use super::super::{CliError, Outcome, print};
+use super::super::{CliError, Common, Outcome, print};
 use super::Format;
+use crate::config::Overrides;
+use crate::provision::{HttpFetcher, ProgressBars};
 use item::{Item, Reader};
 use report::{Conditions, Group, Report};
 
@@ -48,6 +51,8 @@ interval may lie above its value. The interval of random is how far single rando
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Options {
+    #[command(flatten)]
+    common: Common,
     /// Rows, one JSON object a line (`-` for standard input); `--help` describes them.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -57,6 +62,9 @@ pub(in super::super) struct Options {
     /// Folder with a trained artifact, to score with instead of the built-in one; every row with a prompt is then scored.
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
+    /// Highest rung that scores prompts; with the encoder every row with a prompt is scored anew, by both.
+    #[arg(long, value_enum, default_value = "features")]
+    rung: Highest,
     /// How to print the figures.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -69,6 +77,15 @@ pub(in super::super) struct Options {
     /// Resamples for the intervals; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
     boot: u32,
+}
+
+/// The highest rung that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Highest {
+    /// The linear model over features.
+    Features,
+    /// The encoder, which needs the ONNX Runtime.
+    Encoder,
 }
 
 /// What rows are grouped by.
@@ -88,11 +105,16 @@ pub(super) enum By {
     Model,
 }
 
+/// Folder of the cache below which the router's encoder is unpacked.
+const ROUTER_FOLDER: &str = "router";
 /// Name of what has none.
 const NO_GROUP: &str = "(none)";
 
 pub(super) fn run(options: &Options) -> Outcome {
     let mut reader = Reader::new(options.by, options.router.as_deref())?;
+    if options.rung == Highest::Encoder {
+        load_encoder(&options.common, &mut reader)?;
+    }
     let lines = Lines::read(&options.data, |line| reader.read(line))?;
     lines.report_faults();
     let items: Vec<&Item> = lines.items.iter().flatten().collect();
@@ -122,6 +144,16 @@ pub(super) fn run(options: &Options) -> Outcome {
         }
     }
     Ok(if lines.all_well() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn load_encoder(common: &Common, reader: &mut Reader) -> Result<(), CliError> {
+    let settings = common.load(Overrides::default())?.store;
+    let root = settings.cache_dir.clone().unwrap_or_else(Store::default_root);
+    let (fetcher, progress) = (HttpFetcher::default(), ProgressBars::default());
+    let library = Store::open(root.clone())
+        .ensure_onnx_runtime(settings.onnxruntime.as_deref(), &fetcher, &progress, settings.offline)
+        .map_err(|error| CliError::fault(&error))?;
+    reader.load_encoder(&library, &root.join(ROUTER_FOLDER))
 }
 
 /// One group after the other by name; none where all rows would be in the same.

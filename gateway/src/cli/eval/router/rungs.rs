@@ -6,19 +6,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use router_model::complexity::ComplexityModel;
+use policies::Rung;
+use router_model::complexity::{ComplexityModel, RungConfig};
 use router_model::measure::quantile;
 use router_model::{Artifact, Classifier, ClassifierConfig, Prompt};
 use serde::Serialize;
 
 use super::super::super::CliError;
 
-/// Everything before a decision: complexity, sensitivity, language, size.
+/// Everything before a decision but the encoder: features, sensitivity, language, size.
 const WHOLE: &str = "whole classification";
 /// The first rung.
-const FEATURES: &str = "features";
+const FEATURES: &str = Rung::Features.as_str();
 /// The second rung.
-const ENCODER: &str = "encoder";
+const ENCODER: &str = Rung::Encoder.as_str();
 
 /// The classifier, and its rungs one by one.
 #[derive(Debug)]
@@ -63,14 +64,28 @@ impl Rungs {
         self.classifier.revision()
     }
 
+    /// From here on every prompt is put to the encoder too.
+    pub(super) fn load_encoder(&mut self, library: &Path, cache: &Path) -> Result<(), CliError> {
+        let loaded = self.classifier.load_encoder(library, cache, &RungConfig::default());
+        loaded.map_err(|error| CliError::fault(&error))
+    }
+
     pub(super) fn score(&mut self, prompt: &Prompt<'_>) -> Scoring {
-        let profile = self.timed(WHOLE, |rungs| rungs.classifier.classify(prompt));
+        let (mut profile, view) = self.timed(WHOLE, |rungs| rungs.classifier.look(prompt));
         self.timed(FEATURES, |rungs| std::hint::black_box(rungs.features.assess(prompt)));
+        let started = Instant::now();
+        if let Some(asked) = self.classifier.ask(&view) {
+            match asked.and_then(|pending| pending.wait().map_err(router_model::Error::Encoder)) {
+                Ok(said) => self.classifier.refine(&mut profile, &view, &said),
+                Err(_) => profile.rung = Rung::Late,
+            }
+            self.times.entry(ENCODER).or_default().push(started.elapsed());
+        }
         Scoring {
             complexity: f64::from(profile.complexity),
             task: profile.task.as_str(),
             language: profile.language.to_string(),
-            rung: FEATURES,
+            rung: profile.rung.as_str(),
         }
     }
 
@@ -99,5 +114,5 @@ impl Rungs {
 
 /// Did this request need more than the first rung? An encoder that came too late was needed too.
 pub(super) fn needed_encoder(rung: &str) -> bool {
-    rung == ENCODER || rung == "late"
+    rung == ENCODER || rung == Rung::Late.as_str()
 }
