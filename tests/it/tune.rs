@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Output;
 
-use harness::process::run;
-use serde_json::Value;
+use harness::client::{ask, chat, send};
+use harness::process::{Gateway, run};
+use harness::upstream::Upstream;
+use hyper::Method;
+use serde_json::{Value, json};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -15,7 +18,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn json(output: &Output) -> Value {
+fn parsed(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
 }
 
@@ -48,7 +51,7 @@ fn thresholds_come_with_their_guarantee_and_as_a_rule() {
     let output =
         tune(directory.path(), &["--format", "json", "--policy", "policy.toml", "--svg", "curve.svg"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let found = json(&output);
+    let found = parsed(&output);
     // Half of what lies above 0.6 fails, so 0.70 loses exactly 5 %, which is too much to be certified.
     let threshold = found["chosen"]["complexity_below"].as_f64().unwrap();
     assert!((0.6..0.7).contains(&threshold), "{threshold}");
@@ -77,11 +80,11 @@ fn thresholds_come_with_their_guarantee_and_as_a_rule() {
 fn cascades_and_pairs_are_tuned_too() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("rows.jsonl"), graded()).unwrap();
-    let cascade = json(&tune(directory.path(), &["--format", "json", "--mode", "cascade"]));
+    let cascade = parsed(&tune(directory.path(), &["--format", "json", "--mode", "cascade"]));
     let escalate = cascade["chosen"]["confidence_from"].as_f64().unwrap();
     assert!((0.35..0.5).contains(&escalate), "{escalate}");
     assert!(cascade["snippet"].as_str().unwrap().contains("escalate_below = 0."));
-    let pair = json(&tune(directory.path(), &["--format", "json", "--mode", "pair"]));
+    let pair = parsed(&tune(directory.path(), &["--format", "json", "--mode", "pair"]));
     assert_eq!(pair["chains"].as_array().unwrap().len(), 10);
     assert!(pair["chosen"]["complexity_below"].is_number() && pair["chosen"]["confidence_from"].is_number());
     let people = stdout(&tune(directory.path(), &[]));
@@ -152,9 +155,9 @@ fn a_router_is_measured_on_prompts() {
             "",
         )
     };
-    let output = evaluate(&["--format", "json", "--svg", "curve.svg"]);
+    let output = evaluate(&["--format", "json", "--rung", "features", "--svg", "curve.svg"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let found = json(&output);
+    let found = parsed(&output);
     let all = &found["total"];
     // Half of the rows fail and all of them are harder: the best order there is, and length finds it too.
     assert!((all["router"]["apgr"]["value"].as_f64().unwrap() - 0.75).abs() < 1e-9, "{}", all["router"]);
@@ -165,6 +168,14 @@ fn a_router_is_measured_on_prompts() {
     assert_eq!(all["curve"].as_array().unwrap().len(), 11);
     assert_eq!(found["groups"].as_array().unwrap().len(), 2);
     assert_eq!(found["conditions"]["encoder_share"], 0.0);
+    harness::process::ensure_library();
+    let encoder = evaluate(&["--format", "json", "--rung", "encoder", "--by", "rung"]);
+    assert_eq!(encoder.status.code(), Some(0), "{}", stderr(&encoder));
+    let encoder = parsed(&encoder);
+    assert_eq!(encoder["conditions"]["encoder_share"], 1.0);
+    let spoke: Vec<_> = encoder["latency"].as_array().unwrap().iter().map(|rung| &rung["rung"]).collect();
+    assert_eq!(spoke, ["encoder", "features", "whole classification"]);
+    assert_ne!(encoder["total"]["reliability"], found["total"]["reliability"], "it has a say");
     let rungs: Vec<_> = found["latency"].as_array().unwrap().iter().map(|rung| &rung["rung"]).collect();
     assert_eq!(rungs, ["features", "whole classification"]);
     assert!(found["latency"][0]["p99_ms"].as_f64().unwrap() > 0.0);
@@ -193,9 +204,9 @@ fn a_router_is_measured_on_prompts() {
 fn the_same_complexity_as_of_classify_is_measured() {
     let directory = tempfile::tempdir().unwrap();
     let line = format!("{{\"id\":\"1\",\"text\":\"{HARD}\"}}\n");
-    let classified = json(&run(&["classify", "--jsonl"], directory.path(), &line));
+    let classified = parsed(&run(&["classify", "--jsonl"], directory.path(), &line));
     let row = format!("{{\"id\":\"1\",\"prompt\":\"{HARD}\",\"good\":0}}\n");
-    let found = json(&run(
+    let found = parsed(&run(
         &["eval", "router", "--data", "-", "--boot", "0", "--format", "json"],
         directory.path(),
         &row,
@@ -214,7 +225,7 @@ fn graded_rows_are_measured_as_they_were_served() {
     let first = run(&arguments, directory.path(), "");
     assert_eq!(first.status.code(), Some(1), "one line is bad");
     assert!(stderr(&first).contains("line 1001: "), "{}", stderr(&first));
-    let found = json(&first);
+    let found = parsed(&first);
     assert!(found["total"]["router"]["auroc"]["value"].as_f64().unwrap() > 0.7);
     assert!(found["total"]["by_length"].is_null(), "no prompt, no length");
     assert!(found["latency"].as_array().unwrap().is_empty(), "nothing was classified");
@@ -223,4 +234,39 @@ fn graded_rows_are_measured_as_they_were_served() {
         run(&["eval", "router", "--data", "-"], directory.path(), "{\"id\":\"a\",\"prompt\":\"x\"}\n");
     assert_eq!(nothing.status.code(), Some(1));
     assert!(stderr(&nothing).contains("no row has a grade"), "{}", stderr(&nothing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_from_the_ledger_where_no_file_is_named() {
+    let cloud = Upstream::start().await;
+    let gateway = Gateway::with_model(&cloud.config()).await;
+    let config = gateway.config();
+    let tune = |more: &[&str]| {
+        let arguments = [
+            "tune",
+            "--target-quality",
+            "0.5",
+            "--risk",
+            "0.5",
+            "--format",
+            "json",
+            "--config",
+            config.to_str().unwrap(),
+        ];
+        run(&[&arguments, more].concat(), gateway.directory(), "")
+    };
+    let nothing = tune(&[]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(stderr(&nothing).contains("the ledger: no row has `good`"), "{}", stderr(&nothing));
+    let id = chat(gateway.data, &ask("auto", EASY)).await.header("x-request-id").to_owned();
+    let rating = json!({"request_id": id, "score": 1}).to_string();
+    assert_eq!(send(Method::POST, gateway.data, "/v1/feedback", &[], rating).await.status, 200);
+    // One good answer of one: as likely as the risk allows if half of them were bad.
+    let output = tune(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let found = parsed(&output);
+    assert_eq!((&found["data"]["sources"]["feedback"], &found["data"]["priced"]), (&json!(1), &json!(true)));
+    assert!(found["warnings"][0].as_str().unwrap().contains("no random sample"), "{}", found["warnings"]);
+    assert_eq!(tune(&["--team", "nobody"]).status.code(), Some(1));
+    assert_eq!(tune(&["--data", "x", "--from", "2026-01-01"]).status.code(), Some(2));
 }

@@ -62,7 +62,7 @@ pub fn ensure_model() {
 }
 
 /// Obtains the ONNX Runtime once.
-fn ensure_library() {
+pub fn ensure_library() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();

@@ -30,6 +30,11 @@ pub(super) struct Lines<T> {
 }
 
 impl<T> Lines<T> {
+    /// Items that came from elsewhere.
+    pub(super) const fn of(items: Vec<T>) -> Self {
+        Self { items, faults: Vec::new(), faults_beyond: 0 }
+    }
+
     /// Reads a file, `-` being standard input.
     pub(super) fn read(path: &Path, parse: impl FnMut(&[u8]) -> Result<T, String>) -> Result<Self, CliError> {
         let fault = |error: std::io::Error| CliError::Fault(format!("{}: {error}", path.display()));
@@ -43,7 +48,7 @@ impl<T> Lines<T> {
         mut input: impl BufRead,
         mut parse: impl FnMut(&[u8]) -> Result<T, String>,
     ) -> std::io::Result<Self> {
-        let mut found = Self { items: Vec::new(), faults: Vec::new(), faults_beyond: 0 };
+        let mut found = Self::of(Vec::new());
         let mut text = Vec::new();
         for line in 1.. {
             text.clear();

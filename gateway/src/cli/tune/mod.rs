@@ -8,14 +8,17 @@ mod report;
 mod rows;
 mod snippet;
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use router_model::measure::{Family, GradedRow, Target, judge, tune};
 
 use super::lines::Lines;
-use super::{CliError, Outcome, print};
+use super::{CliError, Common, Outcome, print};
+use crate::config::Overrides;
+use crate::ledger::{LedgerError, Period, Store, parse_day};
 use report::Report;
 use rows::Usable;
 use snippet::PolicyRule;
@@ -32,6 +35,7 @@ const CONTRACT: &str = r#"DATA: one JSON object a line; unknown fields are ignor
   cloud_cost_nanos   what the strong model's answer costs; without it costs are relative
 
 A line that is none of this is reported with its number, the run goes on, and the exit code is 1.
+Without --data the rows are those of the ledger that `sluicegate export --what graded` writes.
 
 GUARANTEE: with probability 1 - RISK over the draw of these rows, the mean quality of what is served
 is at least QUALITY. Quality of a request is `good` where the local answer is served and `strong`
@@ -58,9 +62,20 @@ EXIT CODE: 0 thresholds found, 1 none certified or bad lines, 2 wrong usage."#;
 #[derive(Debug, Args)]
 #[command(after_long_help = CONTRACT)]
 pub(super) struct Options {
-    /// Graded rows, one JSON object a line (`-` for standard input); `--help` describes them.
+    #[command(flatten)]
+    common: Common,
+    /// Graded rows, one JSON object a line (`-` for standard input); `--help` describes them [default: the ledger's].
     #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    data: Option<PathBuf>,
+    /// First day or timestamp (UTC) of the ledger's rows, inclusive.
+    #[arg(long, value_name = "DAY", value_parser = parse_day, conflicts_with = "data")]
+    from: Option<i64>,
+    /// Last day or timestamp (UTC) of the ledger's rows, exclusive.
+    #[arg(long, value_name = "DAY", value_parser = parse_day, conflicts_with = "data")]
+    to: Option<i64>,
+    /// Rows of this team only.
+    #[arg(long, conflicts_with = "data")]
+    team: Option<String>,
     /// Mean quality of what is served that is to be guaranteed, between 0 and 1.
     #[arg(long, value_name = "QUALITY", value_parser = open_share)]
     target_quality: f64,
@@ -126,17 +141,43 @@ pub(super) fn run(options: &Options) -> Outcome {
         Some(path) => Some(PolicyRule::read(path, options.rule.as_deref())?),
         None => None,
     };
-    let mut ids = std::collections::HashSet::new();
-    let lines = Lines::read(&options.data, |line| {
+    let lines = match &options.data {
+        Some(path) => read_file(path)?,
+        None => read_ledger(options)?,
+    };
+    lines.report_faults();
+    tune_rows(options, &lines, rule.as_ref())
+}
+
+fn read_file(path: &Path) -> Result<Lines<GradedRow>, CliError> {
+    let mut ids = HashSet::new();
+    Lines::read(path, |line| {
         let row = GradedRow::from_json(line).map_err(|error| error.to_string())?;
         if ids.insert(row.id.clone()) {
             Ok(row)
         } else {
             Err(String::from("id: stands on an earlier line too"))
         }
-    })?;
-    lines.report_faults();
-    tune_rows(options, &lines, rule.as_ref())
+    })
+}
+
+/// The rows that `sluicegate export` would write.
+fn read_ledger(options: &Options) -> Result<Lines<GradedRow>, CliError> {
+    let config = options.common.load(Overrides::default())?;
+    let fault = |error: LedgerError| CliError::fault(&error);
+    let store = Store::open(&config.ledger).map_err(fault)?;
+    let period = Period {
+        from_ms: options.from.unwrap_or(0),
+        to_ms: options.to.unwrap_or(i64::MAX),
+        team: options.team.clone(),
+    };
+    let mut rows = Vec::new();
+    let collect = |row| {
+        rows.push(row);
+        Ok(())
+    };
+    store.graded::<LedgerError>(&period, collect).map_err(fault)?;
+    Ok(Lines::of(rows))
 }
 
 fn tune_rows(options: &Options, lines: &Lines<GradedRow>, rule: Option<&PolicyRule>) -> Outcome {
@@ -144,7 +185,10 @@ fn tune_rows(options: &Options, lines: &Lines<GradedRow>, rule: Option<&PolicyRu
     let needs_confidence = family != Family::Route { confidence_from: None };
     let mut usable = Usable::of(&lines.items, needs_confidence);
     if usable.cases.is_empty() {
-        let path = options.data.display();
+        let path = options
+            .data
+            .as_ref()
+            .map_or_else(|| String::from("the ledger"), |path| path.display().to_string());
         let lacking = if needs_confidence { "`good` and `confidence`" } else { "`good`" };
         return Err(CliError::Fault(format!("{path}: no row has {lacking}")));
     }

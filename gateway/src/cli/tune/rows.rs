@@ -90,9 +90,9 @@ fn warnings(provenance: &Provenance, used: &[(&GradedRow, f64)]) -> Vec<String> 
     let graded_share = 1.0 - provenance.ungraded as f64 / provenance.read.max(1) as f64;
     if feedback > 0 && (graded_share < FEEDBACK_SHARE_MIN || provenance.ungraded == 0) {
         let share = if provenance.ungraded == 0 {
-            String::from("the file does not say out of how many requests")
+            String::from("the rows do not say out of how many requests")
         } else {
-            format!("only {:.0} % of the rows in the file are graded at all", 100.0 * graded_share)
+            format!("only {:.0} % of the rows are graded at all", 100.0 * graded_share)
         };
         warnings.push(format!(
             "{feedback} of {} grades are feedback, and {share}: people who complain (or praise) are no random \
@@ -157,7 +157,7 @@ mod tests {
         let silent = r#"{"id":"b","complexity":0.2}"#;
         let few = [row(graded), row(silent), row(silent)];
         assert!(Usable::of(&few, false).warnings[0].contains("only 33 %"));
-        assert!(Usable::of(&few[..1], false).warnings[0].contains("does not say out of how many"));
+        assert!(Usable::of(&few[..1], false).warnings[0].contains("do not say out of how many"));
         let checked = row(&graded.replace("feedback", "check"));
         assert!(Usable::of(&[checked], false).warnings.is_empty());
     }

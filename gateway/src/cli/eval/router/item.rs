@@ -62,8 +62,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(by: By, config: Config, artifact: Option<&Path>) -> Result<Self, CliError> {
-        Ok(Self { by, rungs: Rungs::new(config, artifact)?, anew: artifact.is_some() })
+    pub(super) fn new(by: By, config: Config, artifact: Option<&Path>, anew: bool) -> Result<Self, CliError> {
+        Ok(Self { by, rungs: Rungs::new(config, artifact)?, anew: anew || artifact.is_some() })
     }
 
     /// Which trained artifact scores.
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn read(by: By, line: &str) -> Result<Option<Item>, String> {
-        Reader::new(by, features_alone(), None).unwrap().read(line.as_bytes())
+        Reader::new(by, features_alone(), None, false).unwrap().read(line.as_bytes())
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_nobody_graded_is_no_fault_and_what_is_wrong_is_named() {
-        let mut reader = Reader::new(By::Group, features_alone(), None).unwrap();
+        let mut reader = Reader::new(By::Group, features_alone(), None, false).unwrap();
         assert!(reader.read(br#"{"id":"a","prompt":"x","small_score":null}"#).unwrap().is_none());
         for (line, said) in [
             (r#"{"id":"a","good":1}"#, "`complexity`, `prompt` or `messages`"),

@@ -60,6 +60,10 @@ pub(in super::super) struct Options {
     /// Folder with a trained artifact, to score with instead of the built-in one; every row with a prompt is then scored.
     #[arg(long, value_name = "DIR")]
     router: Option<PathBuf>,
+    /// Highest rung that scores prompts; every row with a prompt is then scored anew. Default: the encoder where it is to be
+    /// had, for rows without a complexity.
+    #[arg(long, value_enum)]
+    rung: Option<Highest>,
     /// How to print the figures.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -72,6 +76,15 @@ pub(in super::super) struct Options {
     /// Resamples for the intervals; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=100_000))]
     boot: u32,
+}
+
+/// The highest rung that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Highest {
+    /// The linear model over features.
+    Features,
+    /// The encoder, which needs the ONNX Runtime.
+    Encoder,
 }
 
 /// What rows are grouped by.
@@ -95,8 +108,11 @@ pub(super) enum By {
 const NO_GROUP: &str = "(none)";
 
 pub(super) fn run(options: &Options) -> Outcome {
-    let mut reader =
-        Reader::new(options.by, options.common.load(Overrides::default())?, options.router.as_deref())?;
+    let mut config = options.common.load(Overrides::default())?;
+    if let Some(rung) = options.rung {
+        config.router.encoder = rung == Highest::Encoder;
+    }
+    let mut reader = Reader::new(options.by, config, options.router.as_deref(), options.rung.is_some())?;
     let lines = Lines::read(&options.data, |line| reader.read(line))?;
     lines.report_faults();
     let items: Vec<&Item> = lines.items.iter().flatten().collect();
