@@ -12,7 +12,7 @@ use policies::{Plan, RequestFacts, Target, Wants};
 use router_model::{Prompt, Role};
 
 use crate::error::Error;
-use crate::execute::{self, Answer, Call};
+use crate::execute::{self, Attempt, Call};
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
 use crate::portfolio::Portfolio;
@@ -80,6 +80,11 @@ pub trait Ask: std::fmt::Debug + Send + Sync + Sized + 'static {
     /// The body for an upstream that knows the model by this name.
     fn outgoing(&self, model: &str) -> Bytes;
 
+    /// The same question for a second answer that is compared with the first, where such answers can be compared.
+    fn for_shadow(&self) -> Option<ChatRequest> {
+        None
+    }
+
     /// Asks the embedded model.
     fn answer_locally(
         gateway: &Gateway,
@@ -87,7 +92,7 @@ pub trait Ask: std::fmt::Debug + Send + Sync + Sized + 'static {
         plan: &Plan,
         target: &Target,
         request_id: &Arc<str>,
-    ) -> impl Future<Output = Result<Answer, Error>> + Send;
+    ) -> impl Future<Output = Result<Attempt, Error>> + Send;
 }
 
 impl Ask for ChatRequest {
@@ -175,13 +180,17 @@ impl Ask for ChatRequest {
         self.outgoing(model)
     }
 
+    fn for_shadow(&self) -> Option<ChatRequest> {
+        self.alone()
+    }
+
     async fn answer_locally(
         gateway: &Gateway,
         call: &Call<'_, Self>,
         plan: &Plan,
         target: &Target,
         request_id: &Arc<str>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Attempt, Error> {
         execute::chat_locally(gateway, call, plan, target, request_id).await
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::drift::{Drift, Settings, Setup};
 use crate::encoder::LocalEncoder;
+use crate::execute::Shadows;
 use crate::identity::Callers;
 use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
 use crate::portfolio::Portfolio;
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub callers: Callers,
     /// Metrics.
     pub metrics: Metrics,
+    /// Second answers that nobody is shown.
+    pub shadows: Shadows,
     /// Background tasks.
     pub tasks: Tasks,
     clock: Clock,
@@ -110,6 +113,7 @@ impl Gateway {
             budgets,
             callers: Callers::new(&config),
             metrics: Metrics::default(),
+            shadows: Shadows::default(),
             tasks: Tasks::default(),
             clock,
             config,

@@ -119,16 +119,22 @@ async fn serve<R: Ask>(
         }
     };
     let plan = &reserve(gateway, open, &inbound, &profile, plan).await?;
+    let limit = gateway.config.server.request_timeout;
+    let until = open.started() + limit;
     let call = Call {
         request: &inbound.request,
+        profile: profile.clone(),
         team: &identity.facts.team,
         headers: inbound.headers.clone(),
         traceparent: crate::trace_context::current(),
         input_tokens: profile.input_tokens,
         created: gateway.now_ms() / 1000,
+        until,
+        is_shadow: false,
     };
-    let limit = gateway.config.server.request_timeout;
-    let until = open.started() + limit;
+    if let Some(shadow) = execute::Shadow::of(&call, plan, &open.id()) {
+        open.shadowed(Box::new(shadow));
+    }
     let executed = execute::execute(gateway, &call, plan, open)
         .instrument(tracing::debug_span!("execution", target = %plan.target().id));
     let (answer, target) =
@@ -298,12 +304,7 @@ async fn reserve<R: Ask>(
     profile: &Profile,
     plan: &Plan,
 ) -> Result<Plan, Error> {
-    let usage = Usage {
-        input_tokens: u64::from(profile.input_tokens),
-        output_tokens: inbound.request.output_tokens_max().map_or(RESERVED_OUTPUT_TOKENS, u64::from)
-            * inbound.request.choices(),
-        ..Usage::default()
-    };
+    let usage = reserved_usage(&inbound.request, profile);
     let worst = worst_case(plan.targets(), &usage);
     let team = account.row().team.clone();
     let limited = gateway.budgets.limits(&team);
@@ -330,6 +331,16 @@ async fn reserve<R: Ask>(
     Ok(plan)
 }
 
+/// The most that a request is expected to use.
+pub(crate) fn reserved_usage<R: Ask>(request: &R, profile: &Profile) -> Usage {
+    Usage {
+        input_tokens: u64::from(profile.input_tokens),
+        output_tokens: request.output_tokens_max().map_or(RESERVED_OUTPUT_TOKENS, u64::from)
+            * request.choices(),
+        ..Usage::default()
+    }
+}
+
 /// The dearest of several targets; unpriced if any of them is.
 fn worst_case(targets: &[Arc<Target>], usage: &Usage) -> Cost {
     let mut worst = Money::ZERO;
@@ -352,6 +363,7 @@ fn respond_with(
     match answer {
         Answer::Whole(whole) => {
             account.first_byte();
+            account.hear_whole(&whole.body);
             if let Some(tally) = &whole.tally {
                 account.used(tally);
             }

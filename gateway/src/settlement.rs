@@ -9,6 +9,7 @@ use std::time::Instant;
 use local_runtime::OutputFlag;
 use policies::{Cost, Decision, Location, Money, Outcome, Price, Profile, Target, Usage, UsageSource};
 
+use crate::execute::Shadow;
 use crate::gateway::Gateway;
 use crate::ledger::{Finish, Reservation, Row};
 
@@ -25,6 +26,26 @@ pub struct Tally {
     pub flags: Vec<OutputFlag>,
     /// Seconds of computing on this machine, all threads together.
     pub busy_core_seconds: f64,
+    /// What was generated besides and shown to nobody.
+    pub wasted: Wasted,
+}
+
+/// What the local model did for a request without a use.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Wasted {
+    /// Tokens generated.
+    pub output_tokens: u64,
+    /// Seconds of computing, all threads together.
+    pub core_seconds: f64,
+}
+
+impl Tally {
+    /// Tokens that cost this machine nothing.
+    #[must_use]
+    pub const fn new(usage: Usage, source: UsageSource) -> Self {
+        let wasted = Wasted { output_tokens: 0, core_seconds: 0.0 };
+        Self { usage, source, confidence: None, flags: Vec::new(), busy_core_seconds: 0.0, wasted }
+    }
 }
 
 /// One request on its way through the gateway.
@@ -40,6 +61,12 @@ pub struct Account {
     pending: Option<Usage>,
     /// What calls may be billed that were sent and then given up.
     given_up: Money,
+    /// The last local answer that was too weak. It is wasted unless it is served after all.
+    weak: Option<Tally>,
+    /// That answer is served after all, and its confidence is counted already.
+    kept: bool,
+    /// The second answer that nobody is shown, begun once the first one was served.
+    shadow: Option<Box<Shadow>>,
     settled: bool,
 }
 
@@ -63,6 +90,9 @@ impl Account {
             compared: true,
             pending: None,
             given_up: Money::ZERO,
+            weak: None,
+            kept: false,
+            shadow: None,
             settled: false,
         }
     }
@@ -106,6 +136,7 @@ impl Account {
         if let Outcome::Serve(plan) = &decision.outcome {
             row.degraded = plan.degraded;
             row.declassified = plan.declassified;
+            row.mode = plan.mode.as_str();
         }
     }
 
@@ -190,12 +221,85 @@ impl Account {
         row.usage_source = Some(tally.source);
         row.cost = cost;
         row.confidence = tally.confidence.or(row.confidence);
+        if let Some(confidence) = tally.confidence.filter(|_| !self.kept) {
+            self.gateway.metrics.judged(row.mode, confidence);
+        }
         let baseline = self.gateway.portfolio.baseline_price(&row.requested_model);
         row.baseline = baseline.filter(|_| self.compared).map(|price| price.cost(&tally.usage));
-        if tally.busy_core_seconds > 0.0 {
-            let joules = tally.busy_core_seconds * self.gateway.watts_per_core();
-            row.energy_joules = Some(row.energy_joules.unwrap_or(0.0) + joules);
-            row.energy_method = "modelled: seconds from queueing to the end x threads x configured watts";
+        self.worked(tally.busy_core_seconds);
+        self.discarded(tally.wasted);
+    }
+
+    /// Notes a local answer that was too weak and is to be replaced. Until then it is kept: see [`Account::kept`].
+    pub fn wasted(&mut self, tally: Tally) {
+        self.discard_weak();
+        self.row.confidence = tally.confidence.or(self.row.confidence);
+        if let Some(confidence) = tally.confidence {
+            self.gateway.metrics.judged(self.row.mode, confidence);
+        }
+        self.weak = Some(tally);
+    }
+
+    /// Notes that the last weak answer is served after all: it is not wasted, and [`Account::used`] tells of it.
+    pub fn kept(&mut self) {
+        self.weak = None;
+        self.kept = true;
+    }
+
+    fn discard_weak(&mut self) {
+        let Some(tally) = self.weak.take() else { return };
+        self.discarded(Wasted {
+            output_tokens: tally.usage.output_tokens + tally.wasted.output_tokens,
+            core_seconds: tally.busy_core_seconds + tally.wasted.core_seconds,
+        });
+    }
+
+    /// Books what was generated for nothing: in the request's whole energy, and apart.
+    fn discarded(&mut self, wasted: Wasted) {
+        self.row.wasted_output_tokens += wasted.output_tokens;
+        let joules = self.worked(wasted.core_seconds);
+        if joules > 0.0 {
+            self.row.wasted_joules = Some(self.row.wasted_joules.unwrap_or(0.0) + joules);
+        }
+    }
+
+    /// Books the energy of computing on this machine, and returns it.
+    fn worked(&mut self, core_seconds: f64) -> f64 {
+        if core_seconds <= 0.0 {
+            return 0.0;
+        }
+        let joules = core_seconds * self.gateway.watts_per_core();
+        let row = &mut *self.row;
+        row.energy_joules = Some(row.energy_joules.unwrap_or(0.0) + joules);
+        row.energy_method = "modelled: seconds from queueing to the end x threads x configured watts";
+        joules
+    }
+
+    /// Adds to the reason that the response and the ledger tell.
+    pub fn note(&mut self, text: &str) {
+        let reason = &mut self.row.reason;
+        if !reason.is_empty() {
+            reason.push_str("; ");
+        }
+        reason.push_str(text);
+    }
+
+    /// Attaches the second answer that is to be made once this one was served.
+    pub fn shadowed(&mut self, shadow: Box<Shadow>) {
+        self.shadow = Some(shadow);
+    }
+
+    /// Lets the shadow hear an event of the answer that is served.
+    pub fn hear_event(&mut self, event: &[u8]) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.hear_event(event);
+        }
+    }
+
+    /// Lets the shadow hear the whole answer that is served.
+    pub fn hear_whole(&mut self, body: &[u8]) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.hear_whole(body);
         }
     }
 
@@ -206,8 +310,7 @@ impl Account {
         let told = flags.iter().filter(|flag| **flag != OutputFlag::Truncated).map(|flag| flag.as_str());
         let told: Vec<_> = told.collect();
         if !told.is_empty() {
-            let text = format!("; the local answer was flagged: {}", told.join(", "));
-            self.row.reason.push_str(&text);
+            self.note(&format!("the local answer was flagged: {}", told.join(", ")));
         }
     }
 
@@ -222,6 +325,7 @@ impl Account {
         }
         // A call that was sent and never answered may be billed in full: the upstream does not know that we left.
         self.failed_attempt(true);
+        self.discard_weak();
         let row = &mut *self.row;
         row.outcome = outcome;
         row.status = status;
@@ -240,6 +344,9 @@ impl Account {
         }
         self.gateway.metrics.settled(row);
         self.gateway.ledger.settle(row.clone());
+        if let Some(shadow) = self.shadow.take().filter(|_| outcome == Finish::Completed) {
+            shadow.begin(&self.gateway, row);
+        }
     }
 }
 

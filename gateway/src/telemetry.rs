@@ -8,6 +8,7 @@ use local_runtime::OutputFlag;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use policies::Mode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -89,6 +90,46 @@ struct SignLabel {
     sign: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModeLabel {
+    mode: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EscalationLabels {
+    mode: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShadowLabels {
+    outcome: &'static str,
+}
+
+/// What became of a local answer that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escalated {
+    /// It was good enough.
+    NotNeeded,
+    /// It was weak, and another target answered.
+    Answered,
+    /// It was weak, and nothing better was to be had.
+    Failed,
+}
+
+/// What became of a shadow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shadowed {
+    /// Its answer was compared with the served one.
+    Judged,
+    /// It did not answer.
+    Failed,
+    /// Too many were at work, or the local model was busy.
+    Busy,
+    /// The team's budget did not admit it.
+    Budget,
+}
+
 /// Everything that `/metrics` shows.
 #[derive(Debug)]
 pub struct Metrics {
@@ -105,6 +146,11 @@ pub struct Metrics {
     errors: Family<KindLabel, Counter>,
     flags: Family<KindLabel, Counter>,
     feedback: Family<SignLabel, Counter>,
+    confidence: Family<ModeLabel, Histogram, fn() -> Histogram>,
+    escalations: Family<EscalationLabels, Counter>,
+    shadows: Family<ShadowLabels, Counter>,
+    agreement: Histogram,
+    wasted_tokens: Counter,
     decision: Histogram,
     rungs: Family<RungLabel, Counter>,
     encoder: Histogram,
@@ -188,6 +234,10 @@ fn seconds() -> Histogram {
     ])
 }
 
+fn tenths() -> Histogram {
+    Histogram::new([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
@@ -204,6 +254,11 @@ impl Default for Metrics {
             errors: Family::default(),
             flags: Family::default(),
             feedback: Family::default(),
+            confidence: Family::new_with_constructor(tenths),
+            escalations: Family::default(),
+            shadows: Family::default(),
+            agreement: tenths(),
+            wasted_tokens: Counter::default(),
             decision: Histogram::new([
                 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 1e-1,
             ]),
@@ -265,6 +320,32 @@ impl Metrics {
             self.feedback.clone(),
         );
         registry.register(
+            "sluicegate_answer_confidence",
+            "Confidence of local answers, by the mode of the rule that fired",
+            self.confidence.clone(),
+        );
+        registry.register(
+            "sluicegate_escalations",
+            "Local answers that were judged: good enough (not_needed), replaced (answered), or weak and served all the \
+             same (failed)",
+            self.escalations.clone(),
+        );
+        registry.register(
+            "sluicegate_shadows",
+            "Second answers that nobody is shown, by what became of them",
+            self.shadows.clone(),
+        );
+        registry.register(
+            "sluicegate_shadow_agreement",
+            "How far the shadow's answer said the same as the served one",
+            self.agreement.clone(),
+        );
+        registry.register(
+            "sluicegate_wasted_tokens",
+            "Tokens that the local model generated and nobody was shown",
+            self.wasted_tokens.clone(),
+        );
+        registry.register(
             "sluicegate_decision_seconds",
             "Time to parse, identify, classify and decide: the gateway's own time before execution",
             self.decision.clone(),
@@ -306,29 +387,26 @@ impl Metrics {
     /// Counts a settled request.
     pub fn settled(&self, row: &Row) {
         let route = if row.route.is_empty() { String::from("none") } else { row.route.clone() };
-        let by_route = RouteLabel { route: route.clone() };
-        self.requests
-            .get_or_create(&RequestLabels {
-                route: route.clone(),
-                outcome: row.outcome.as_str(),
-                label: row.label.as_str(),
-            })
-            .inc();
-        self.duration.get_or_create(&by_route).observe(row.total_ms / 1e3);
-        if let Some(first) = row.first_token_ms {
-            self.first_token.get_or_create(&by_route).observe(first / 1e3);
+        self.spent(row, &route);
+        if row.shadow_of.is_empty() {
+            self.answered(row, &route);
         }
+    }
+
+    /// What a row used and cost, be it a client's request or a shadow.
+    fn spent(&self, row: &Row, route: &str) {
+        self.wasted_tokens.inc_by(row.wasted_output_tokens);
         for (gen_ai_token_type, tokens) in
             [("input", row.usage.input_tokens), ("output", row.usage.output_tokens)]
         {
             if tokens > 0 {
-                self.tokens
-                    .get_or_create(&TokenLabels { route: route.clone(), gen_ai_token_type })
-                    .inc_by(tokens);
+                let labels = TokenLabels { route: route.to_owned(), gen_ai_token_type };
+                self.tokens.get_or_create(&labels).inc_by(tokens);
             }
         }
         match row.cost {
             Some(cost) => {
+                let by_route = RouteLabel { route: route.to_owned() };
                 self.cost.get_or_create(&by_route).inc_by(usd(cost.nanos()));
                 if let Some(baseline) = row.baseline.filter(|baseline| *baseline > cost) {
                     self.saving.inc_by(usd((baseline - cost).nanos()));
@@ -337,6 +415,22 @@ impl Metrics {
             None => {
                 self.unpriced.inc();
             }
+        }
+    }
+
+    /// How a client's request went.
+    fn answered(&self, row: &Row, route: &str) {
+        let by_route = RouteLabel { route: route.to_owned() };
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: route.to_owned(),
+                outcome: row.outcome.as_str(),
+                label: row.label.as_str(),
+            })
+            .inc();
+        self.duration.get_or_create(&by_route).observe(row.total_ms / 1e3);
+        if let Some(first) = row.first_token_ms {
+            self.first_token.get_or_create(&by_route).observe(first / 1e3);
         }
         for doubt in row.doubt.split(',').filter(|d| !d.is_empty()) {
             self.doubt.get_or_create(&KindLabel { kind: doubt.to_owned() }).inc();
@@ -347,6 +441,35 @@ impl Metrics {
         }
         if !row.error.is_empty() {
             self.errors.get_or_create(&KindLabel { kind: row.error.clone() }).inc();
+        }
+    }
+
+    /// Observes the confidence of a local answer.
+    pub fn judged(&self, mode: &'static str, confidence: f32) {
+        self.confidence.get_or_create(&ModeLabel { mode }).observe(f64::from(confidence));
+    }
+
+    /// Counts a judged answer by what became of it.
+    pub fn escalated(&self, mode: Mode, outcome: Escalated) {
+        let outcome = match outcome {
+            Escalated::NotNeeded => "not_needed",
+            Escalated::Answered => "answered",
+            Escalated::Failed => "failed",
+        };
+        self.escalations.get_or_create(&EscalationLabels { mode: mode.as_str(), outcome }).inc();
+    }
+
+    /// Counts a shadow by what became of it.
+    pub fn shadowed(&self, outcome: Shadowed, agreement: Option<f32>) {
+        let outcome = match outcome {
+            Shadowed::Judged => "judged",
+            Shadowed::Failed => "failed",
+            Shadowed::Busy => "busy",
+            Shadowed::Budget => "budget",
+        };
+        self.shadows.get_or_create(&ShadowLabels { outcome }).inc();
+        if let Some(agreement) = agreement {
+            self.agreement.observe(f64::from(agreement));
         }
     }
 

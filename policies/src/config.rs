@@ -1,6 +1,7 @@
 //! Policies as people write them: TOML in, a checked [`PolicySet`] out, every fault with file, line and key.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use crate::condition::Condition;
 use crate::fault::{self, Document, Fault, Faults};
 use crate::label::{Clearance, Label};
+use crate::mode::{self, Mode};
 use crate::profile::{EntityKind, Topic};
 use crate::rules::{Action, Combination, Ingredient, PolicySet, Route, Rule, TopicRule, WhenCloudFails};
 use crate::target::Location;
@@ -106,7 +108,16 @@ struct RawRule {
     name: String,
     when: Option<String>,
     route: String,
+    /// `route`, `cascade`, `prefix` or `shadow`; `cascade` where only `escalate_below` is set.
+    mode: Option<String>,
+    /// `cascade`, `prefix`: confidence below which another target answers.
     escalate_below: Option<f32>,
+    /// `prefix`: tokens that are held back.
+    hold_tokens: Option<u32>,
+    /// `shadow`: share of requests.
+    shadow_rate: Option<f32>,
+    /// `cascade`: further answers that are sampled.
+    self_consistency: Option<u32>,
 }
 
 const fn restricted() -> Label {
@@ -216,7 +227,7 @@ impl Check<'_> {
             quality_min: self.unit("quality_min", raw.quality_min),
             cloud_unavailable,
             fall_back: raw.fall_back,
-            rules: self.rules(raw.rule),
+            rules: self.rules(raw.rule, raw.fall_back),
             name: Arc::from(raw.name),
         }
     }
@@ -306,7 +317,7 @@ impl Check<'_> {
         checked
     }
 
-    fn rules(&mut self, raw: Vec<RawRule>) -> Vec<Rule> {
+    fn rules(&mut self, raw: Vec<RawRule>, fall_back: bool) -> Vec<Rule> {
         let mut checked: Vec<Rule> = Vec::with_capacity(raw.len());
         for (index, rule) in raw.into_iter().enumerate() {
             let key = |field: &str| format!("rule.{index}.{field}");
@@ -320,20 +331,105 @@ impl Check<'_> {
                     None
                 }
             });
-            let escalate_below = rule.escalate_below.map(|value| self.unit(&key("escalate_below"), value));
             let route = match rule.route.as_str() {
                 "cheapest" => Route::Cheapest,
                 word => word
                     .parse::<PlaceKey>()
                     .map_or_else(|()| Route::Name(Arc::from(word)), |place| Route::Place(place.0)),
             };
-            checked.push(Rule { name: Arc::from(rule.name), when, route, escalate_below });
+            let mode = self.mode(index, &rule);
+            if mode.escalate_below().is_some() {
+                self.escalates(index, &route, fall_back);
+            }
+            checked.push(Rule { name: Arc::from(rule.name), when, route, mode });
         }
         checked
+    }
+
+    /// The mode of a rule with its numbers; a number that the mode has no use for is a fault, since it would be
+    /// ignored without a word.
+    fn mode(&mut self, index: usize, rule: &RawRule) -> Mode {
+        let key = |field: &str| format!("rule.{index}.{field}");
+        let implied = if rule.escalate_below.is_some() { "cascade" } else { "route" };
+        let word = rule.mode.as_deref().unwrap_or(implied);
+        if !Mode::WORDS.contains(&word) {
+            let near = fault::nearest(word, Mode::WORDS.iter().copied())
+                .map(|near| format!("; did you mean `{near}`?"))
+                .unwrap_or_default();
+            let message = format!("`{word}` is not a mode ({}){near}", Mode::WORDS.join(", "));
+            self.fault(&key("mode"), message);
+            return Mode::Route;
+        }
+        let uses: [(&str, bool, &[&str]); 4] = [
+            ("escalate_below", rule.escalate_below.is_some(), &["cascade", "prefix"]),
+            ("hold_tokens", rule.hold_tokens.is_some(), &["prefix"]),
+            ("shadow_rate", rule.shadow_rate.is_some(), &["shadow"]),
+            ("self_consistency", rule.self_consistency.is_some(), &["cascade"]),
+        ];
+        for (field, _, modes) in uses.iter().filter(|(_, set, modes)| *set && !modes.contains(&word)) {
+            let message = format!("has no meaning with mode = \"{word}\" (only with {})", modes.join(", "));
+            self.fault(&key(field), message);
+        }
+        let escalate_below = rule.escalate_below.unwrap_or(mode::DEFAULT_ESCALATE_BELOW);
+        match word {
+            "cascade" => Mode::Cascade {
+                escalate_below: self.unit(&key("escalate_below"), escalate_below),
+                self_consistency: self.count(
+                    &key("self_consistency"),
+                    rule.self_consistency.unwrap_or(0),
+                    0..=mode::SELF_CONSISTENCY_MAX,
+                ),
+            },
+            "prefix" => Mode::Prefix {
+                escalate_below: self.unit(&key("escalate_below"), escalate_below),
+                hold_tokens: self.count(
+                    &key("hold_tokens"),
+                    rule.hold_tokens.unwrap_or(mode::DEFAULT_HOLD_TOKENS),
+                    1..=mode::HOLD_TOKENS_MAX,
+                ),
+            },
+            "shadow" => {
+                let rate =
+                    self.unit(&key("shadow_rate"), rule.shadow_rate.unwrap_or(mode::DEFAULT_SHADOW_RATE));
+                if rate == 0.0 {
+                    self.fault(&key("shadow_rate"), "0 shadows nothing: use mode = \"route\"");
+                }
+                Mode::Shadow { rate }
+            }
+            _ => Mode::Route,
+        }
+    }
+
+    fn count(&mut self, key: &str, value: u32, range: RangeInclusive<u32>) -> u32 {
+        if !range.contains(&value) {
+            self.fault(key, format!("{value} is not between {} and {}", range.start(), range.end()));
+        }
+        value
+    }
+
+    /// A rule that tries the local model first needs a local target to begin with and another one to go on to.
+    fn escalates(&mut self, index: usize, route: &Route, fall_back: bool) {
+        let key = format!("rule.{index}.mode");
+        if let Route::Place(place @ (Location::OnPrem | Location::Cloud)) = route {
+            let message = format!(
+                "begins with the local model, and this rule's route is `{place}`: use \
+                `local` or `cheapest`"
+            );
+            self.fault(&key, message);
+        }
+        if !fall_back {
+            let message = "escalates to the next target, and `fall_back = false` leaves none";
+            self.fault(&key, message);
+        }
     }
 }
 
 impl PolicySet {
+    /// The rules in order: name and mode.
+    pub fn modes(&self) -> impl Iterator<Item = (&str, Mode)> {
+        self.rules.iter().map(|rule| (&*rule.name, rule.mode))
+    }
+
     /// Names of upstreams and targets that rules route to, with the rule's name; the gateway checks that they
     /// exist.
     pub fn routed_names(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cleared::{ClearanceError, Cleared};
 use crate::label::Label;
+use crate::mode::Mode;
 use crate::price::{Cost, Price, Usage};
 use crate::profile::{Doubt, EntityKind, Profile};
 use crate::rules::{Action, PolicySet, Route, WhenCloudFails};
@@ -158,8 +159,10 @@ pub struct Plan {
     /// Targets in the order in which they are tried; never empty, all cleared for the label.
     targets: Vec<Arc<Target>>,
     label: Label,
-    /// Below this confidence a local answer is replaced by the next target's, where the label lets it.
-    pub escalate_below: Option<f32>,
+    /// How the local model is used.
+    pub mode: Mode,
+    /// Who else is asked, without being shown, where the mode says so; cleared for the label whoever observes.
+    shadow: Option<Arc<Target>>,
     /// The preferred kind of place was not to be had.
     pub degraded: bool,
     /// Set when the policy let the data pass above its label (an observer).
@@ -183,7 +186,37 @@ impl Plan {
     #[must_use]
     pub fn free_of_charge(mut self) -> Option<Self> {
         self.targets.retain(|target| target.price == Some(Price::FREE));
+        self.shadow = self.shadow.filter(|target| target.price == Some(Price::FREE));
         (!self.targets.is_empty()).then_some(self)
+    }
+
+    /// The target that is asked too, and never shown.
+    #[must_use]
+    pub const fn shadow(&self) -> Option<&Arc<Target>> {
+        self.shadow.as_ref()
+    }
+
+    /// The plan of the shadow: its target alone, nothing after it. `None` where there is no shadow.
+    #[must_use]
+    pub fn of_shadow(&self) -> Option<Self> {
+        let target = self.shadow.clone()?;
+        Some(Self { targets: vec![target], mode: Mode::Route, shadow: None, ..self.clone() })
+    }
+
+    /// The same plan when nothing is judged any more: the first answer is served.
+    #[must_use]
+    pub fn without_judgement(&self) -> Self {
+        Self { mode: Mode::Route, shadow: None, ..self.clone() }
+    }
+
+    /// Where a weak answer of a local target escalates to, if to anywhere: the next target of the plan that is
+    /// stronger or further out. `None` in modes that do not escalate, and for a target that is not local.
+    #[must_use]
+    pub fn escalation(&self, from: &Target) -> Option<&Arc<Target>> {
+        self.mode.escalate_below()?;
+        let place = self.targets.iter().position(|target| target.id == from.id)?;
+        let next = self.targets[place + 1..].iter().find(|to| to.is_beyond(from));
+        next.filter(|_| from.location == Location::Local)
     }
 
     /// The label against which targets are cleared.
@@ -248,12 +281,15 @@ pub enum Verdict {
     Escalate(Arc<Target>),
 }
 
-/// Reviews a local answer by its confidence (`[0, 1]`): the second half of a cascade.
+/// Reviews a local answer by its confidence (`[0, 1]`): the second half of a cascade. A confidence that is no number
+/// counts as none.
 #[must_use]
-pub fn review(plan: &Plan, confidence: f32) -> Verdict {
-    let weak = plan.escalate_below.is_some_and(|threshold| confidence < threshold);
-    let next = plan.targets.get(1).filter(|_| weak && plan.target().location == Location::Local);
-    next.map_or(Verdict::Serve, |target| Verdict::Escalate(target.clone()))
+pub fn review(plan: &Plan, target: &Target, confidence: f32) -> Verdict {
+    let enough = |threshold: f32| confidence >= threshold;
+    match (plan.mode.escalate_below(), plan.escalation(target)) {
+        (Some(threshold), Some(next)) if !enough(threshold) => Verdict::Escalate(next.clone()),
+        _ => Verdict::Serve,
+    }
 }
 
 impl PolicySet {
@@ -366,12 +402,50 @@ impl PolicySet {
         let plan = Plan {
             targets,
             label: effective,
-            escalate_below: fired.escalate_below,
+            mode: fired.mode,
+            shadow: match fired.mode {
+                Mode::Shadow { .. } if !forced => {
+                    self.shadow_of(profile, situation, labelled.label, &situation.targets[first], &order)
+                }
+                _ => None,
+            },
             degraded: fate.is_degraded(),
             declassified,
         };
         let reason = fate.reason(profile, situation, labelled, sifted);
         (Outcome::Serve(plan), reason)
+    }
+}
+
+impl PolicySet {
+    /// Who is asked beside the target that serves: a local target beside a remote one, and the best remote one that
+    /// the request could have gone to beside a local one.
+    ///
+    /// A shadow is a copy that nobody asked for, so it is cleared against the label itself, also where an observing
+    /// policy lets the request pass above it. That the policy would not have answered this name locally is no
+    /// obstacle: the answer is not shown.
+    fn shadow_of(
+        &self,
+        profile: &Profile,
+        situation: &Situation<'_>,
+        label: Label,
+        served: &Target,
+        order: &[usize],
+    ) -> Option<Arc<Target>> {
+        let may_see =
+            |target: &&Arc<Target>| self.clearance_of(target).admits(label) && target.clearance.admits(label);
+        let can = |target: &&Arc<Target>| {
+            target.is_ready() && lacking(profile, situation.request, target).is_none()
+        };
+        let other = |target: &&Arc<Target>| {
+            (target.location == Location::Local) != (served.location == Location::Local)
+        };
+        let mut candidates: Vec<&Arc<Target>> =
+            order.iter().map(|&index| &situation.targets[index]).collect();
+        if served.location != Location::Local {
+            candidates = situation.targets.iter().collect();
+        }
+        candidates.into_iter().filter(other).filter(may_see).find(can).cloned()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod decision;
 pub mod fault;
 pub mod label;
+pub mod mode;
 pub mod price;
 pub mod profile;
 pub mod rules;
@@ -21,6 +22,7 @@ pub use decision::{
 };
 pub use fault::{Document, Fault, Faults};
 pub use label::{Clearance, Label};
+pub use mode::Mode;
 pub use price::{Cost, Money, Price, PriceTable, RawPrice, Usage, UsageSource};
 pub use profile::{Doubt, EntityKind, Finding, FindingSource, Profile, Rung, Sensitivity, Task, Topic};
 pub use rules::{Action, PolicySet, Route, WhenCloudFails};

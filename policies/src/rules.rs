@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::condition::Condition;
 use crate::decision::{CallerFacts, Labelled, Situation};
 use crate::label::{Clearance, Label};
+use crate::mode::Mode;
 use crate::profile::{EntityKind, Profile, Sensitivity, Topic};
 use crate::target::{Location, Target};
 
@@ -50,8 +51,8 @@ pub struct Rule {
     pub when: Option<Condition>,
     /// Where to.
     pub route: Route,
-    /// Confidence below which a local answer is replaced by the next target's.
-    pub escalate_below: Option<f32>,
+    /// How the local model is used.
+    pub mode: Mode,
 }
 
 /// One member of a combination: any of these kinds or topics.
@@ -239,23 +240,19 @@ impl PolicySet {
             };
             match holds {
                 Ok(true) => {
-                    return Fired {
-                        name: rule.name.clone(),
-                        route: rule.route.clone(),
-                        escalate_below: rule.escalate_below,
-                    };
+                    return Fired { name: rule.name.clone(), route: rule.route.clone(), mode: rule.mode };
                 }
                 Ok(false) => {}
                 Err(_) => {
                     return Fired {
                         name: Arc::from(format!("{} (could not be evaluated)", rule.name)),
                         route: Route::Place(Location::Local),
-                        escalate_below: None,
+                        mode: Mode::Route,
                     };
                 }
             }
         }
-        Fired { name: Arc::from("default"), route: Route::Cheapest, escalate_below: None }
+        Fired { name: Arc::from("default"), route: Route::Cheapest, mode: Mode::Route }
     }
 }
 
@@ -268,5 +265,5 @@ fn topic_score(sensitivity: &Sensitivity, topic: Topic) -> f32 {
 pub(crate) struct Fired {
     pub(crate) name: Arc<str>,
     pub(crate) route: Route,
-    pub(crate) escalate_below: Option<f32>,
+    pub(crate) mode: Mode,
 }

@@ -103,6 +103,12 @@ impl Target {
         1.0 - complexity.clamp(0.0, 1.0) * (1.0 - self.strength.clamp(0.0, 1.0))
     }
 
+    /// Is it stronger than another target, or further out? Only such a one is worth asking after a weak answer.
+    #[must_use]
+    pub fn is_beyond(&self, other: &Self) -> bool {
+        self.strength > other.strength || self.location > other.location
+    }
+
     /// Can it be used now?
     #[must_use]
     pub fn is_ready(&self) -> bool {

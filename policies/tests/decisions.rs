@@ -184,14 +184,16 @@ fn names_force_a_route_within_the_clearance() {
 
 #[test]
 fn a_weak_local_answer_escalates_only_where_the_label_lets_it() {
-    let text = PolicySet::preset_text("balanced")
-        .unwrap()
-        .replace("route = \"local\"", "route = \"local\"\nescalate_below = 0.5");
+    let text = PolicySet::preset_text("balanced").unwrap().replacen(
+        "route = \"local\"",
+        "route = \"local\"\nescalate_below = 0.5",
+        1,
+    );
     let policy = PolicySet::parse("p", &text).unwrap();
     let (request, caller, targets) = (RequestFacts::default(), CallerFacts::default(), portfolio());
     let situation = Situation { request: &request, caller: &caller, targets: &targets };
     let escalation = |profile: &Profile, confidence: f32| match policy.decide(profile, &situation).outcome {
-        Outcome::Serve(plan) => match review(&plan, confidence) {
+        Outcome::Serve(plan) => match review(&plan, plan.target(), confidence) {
             Verdict::Serve => None,
             Verdict::Escalate(target) => Some(target.id.to_string()),
         },
@@ -200,6 +202,123 @@ fn a_weak_local_answer_escalates_only_where_the_label_lets_it() {
     assert_eq!(escalation(&profile(0.1), 0.9), None);
     assert!(escalation(&profile(0.1), 0.2).is_some());
     assert_eq!(escalation(&with(profile(0.1), &[EntityKind::CreditCard]), 0.2), None);
+    assert_eq!(escalation(&profile(0.1), f32::NAN).as_deref(), escalation(&profile(0.1), 0.0).as_deref());
+}
+
+fn with_rule(rule: &str) -> Result<PolicySet, Faults> {
+    PolicySet::parse("p.toml", &format!("name = 'x'\n[[rule]]\nname = 'r'\n{rule}\n"))
+}
+
+#[test]
+fn modes_are_read_with_their_numbers() {
+    let request = RequestFacts::default();
+    let (caller, targets) = (CallerFacts::default(), portfolio());
+    let cases: &[(&str, Mode)] = &[
+        ("route = 'local'", Mode::Route),
+        ("route = 'local'\nmode = 'route'", Mode::Route),
+        ("route = 'local'\nescalate_below = 0.3", Mode::Cascade { escalate_below: 0.3, self_consistency: 0 }),
+        ("route = 'local'\nmode = 'cascade'", Mode::Cascade { escalate_below: 0.6, self_consistency: 0 }),
+        (
+            "route = 'cheapest'\nmode = 'cascade'\nself_consistency = 3",
+            Mode::Cascade { escalate_below: 0.6, self_consistency: 3 },
+        ),
+        ("route = 'local'\nmode = 'prefix'", Mode::Prefix { escalate_below: 0.6, hold_tokens: 24 }),
+        (
+            "route = 'local'\nmode = 'prefix'\nhold_tokens = 8\nescalate_below = 0.2",
+            Mode::Prefix { escalate_below: 0.2, hold_tokens: 8 },
+        ),
+        ("route = 'cloud'\nmode = 'shadow'\nshadow_rate = 0.5", Mode::Shadow { rate: 0.5 }),
+    ];
+    for (rule, mode) in cases {
+        let policy = with_rule(rule).unwrap();
+        let situation = Situation { request: &request, caller: &caller, targets: &targets };
+        let Outcome::Serve(plan) = policy.decide(&profile(0.1), &situation).outcome else { panic!("{rule}") };
+        assert_eq!(plan.mode, *mode, "{rule}");
+    }
+}
+
+#[test]
+fn faulty_modes_are_told_with_field_and_line() {
+    let cases: &[(&str, usize, &str, &str)] = &[
+        ("route = 'local'\nmode = 'cascad'", 5, "rule.0.mode", "did you mean `cascade`?"),
+        (
+            "route = 'local'\nmode = 'cascade'\nescalate_below = 1.5",
+            6,
+            "rule.0.escalate_below",
+            "between 0 and 1",
+        ),
+        (
+            "route = 'local'\nmode = 'cascade'\nescalate_below = nan",
+            6,
+            "rule.0.escalate_below",
+            "between 0 and 1",
+        ),
+        ("route = 'local'\nmode = 'prefix'\nhold_tokens = 0", 6, "rule.0.hold_tokens", "between 1 and 256"),
+        ("route = 'local'\nmode = 'cascade'\nhold_tokens = 9", 6, "rule.0.hold_tokens", "only with prefix"),
+        (
+            "route = 'local'\nmode = 'prefix'\nself_consistency = 2",
+            6,
+            "rule.0.self_consistency",
+            "only with cascade",
+        ),
+        (
+            "route = 'local'\nmode = 'cascade'\nself_consistency = 9",
+            6,
+            "rule.0.self_consistency",
+            "between 0 and 8",
+        ),
+        ("route = 'local'\nshadow_rate = 0.1", 5, "rule.0.shadow_rate", "only with shadow"),
+        ("route = 'local'\nmode = 'shadow'\nshadow_rate = 0.0", 6, "rule.0.shadow_rate", "shadows nothing"),
+        (
+            "route = 'local'\nmode = 'shadow'\nescalate_below = 0.5",
+            6,
+            "rule.0.escalate_below",
+            "has no meaning",
+        ),
+        ("route = 'cloud'\nmode = 'cascade'", 5, "rule.0.mode", "begins with the local model"),
+    ];
+    for (rule, line, key, message) in cases {
+        let Faults(faults) = with_rule(rule).unwrap_err();
+        assert_eq!(faults.len(), 1, "{rule}: {faults:?}");
+        assert_eq!((faults[0].line, faults[0].key.as_str()), (*line, *key), "{rule}");
+        assert!(faults[0].message.contains(message), "{rule}: {}", faults[0].message);
+    }
+    let text = "name = 'x'\nfall_back = false\n[[rule]]\nname = 'r'\nroute = 'local'\nmode = 'cascade'\n";
+    let Faults(faults) = PolicySet::parse("p.toml", text).unwrap_err();
+    assert!(faults[0].message.contains("`fall_back = false` leaves none"), "{faults:?}");
+}
+
+#[test]
+fn a_shadow_is_the_other_side_where_the_label_admits_it() {
+    let (caller, targets) = (CallerFacts::default(), portfolio());
+    let shadow = |rule: &str, profile: &Profile, request: &RequestFacts| {
+        let text =
+            format!("name = 'x'\n[labels]\nCREDIT_CARD = 'restricted'\nEMAIL = 'confidential'\n{rule}");
+        let policy = PolicySet::parse("p", &text).unwrap();
+        let situation = Situation { request, caller: &caller, targets: &targets };
+        match policy.decide(profile, &situation).outcome {
+            Outcome::Serve(plan) => plan.shadow().map(|target| target.id.to_string()),
+            Outcome::Refuse(_) => panic!("served"),
+        }
+    };
+    let cloud = "[[rule]]\nname = 'r'\nroute = 'cloud'\nmode = 'shadow'\n";
+    let local = "[[rule]]\nname = 'r'\nroute = 'local'\nmode = 'shadow'\n";
+    let any = RequestFacts::default();
+    let named = RequestFacts { wants: Wants::Named, ..RequestFacts::default() };
+    let forced = RequestFacts { wants: Wants::Forced("cloud/frontier".into()), ..RequestFacts::default() };
+    let tools = RequestFacts { tools: true, ..RequestFacts::default() };
+    let card = with(profile(0.1), &[EntityKind::CreditCard]);
+    assert_eq!(shadow(cloud, &profile(0.1), &any).as_deref(), Some("local/slm"));
+    assert_eq!(shadow(cloud, &profile(0.1), &named).as_deref(), Some("local/slm"), "it is not shown");
+    assert_eq!(shadow(cloud, &profile(0.1), &tools), None, "the local model knows no tools");
+    assert_eq!(shadow(cloud, &profile(0.1), &forced), None);
+    assert_eq!(shadow(local, &profile(0.1), &any).as_deref(), Some("onprem/medium"));
+    assert_eq!(shadow(local, &card, &any), None, "nothing else may see it");
+    let text = format!("name = 'x'\nobserve = true\n[labels]\nCREDIT_CARD = 'restricted'\n{local}");
+    let policy = PolicySet::parse("p", &text).unwrap();
+    let situation = Situation { request: &any, caller: &caller, targets: &targets };
+    let Outcome::Serve(plan) = policy.decide(&card, &situation).outcome else { panic!("observers serve") };
+    assert!(plan.shadow().is_none(), "an observer lets requests pass, not copies");
 }
 
 #[test]
@@ -288,6 +407,39 @@ fn any_request() -> impl Strategy<Value = RequestFacts> {
     )
 }
 
+fn any_rule() -> impl Strategy<Value = String> {
+    let modes = prop::sample::select(vec![
+        "mode = 'cascade'\nescalate_below = 1.0\nself_consistency = 1",
+        "mode = 'prefix'\nescalate_below = 1.0\nhold_tokens = 1",
+        "escalate_below = 0.7",
+        "mode = 'shadow'\nshadow_rate = 1.0",
+        "mode = 'route'",
+    ]);
+    (modes, prop::sample::select(vec!["local", "cheapest"]))
+        .prop_map(|(mode, route)| format!("[[rule]]\nname = 'r'\nroute = '{route}'\n{mode}\n"))
+}
+
+fn any_policy() -> impl Strategy<Value = PolicySet> {
+    let labels =
+        prop::collection::btree_map(prop::sample::select(EntityKind::ALL.to_vec()), any_label(), 0..20);
+    let caps = prop::collection::btree_map(
+        prop::sample::select(vec!["local", "on-prem", "cloud"]),
+        any_label(),
+        0..3,
+    );
+    (labels, caps, any_label(), any_label(), any_rule(), any::<bool>()).prop_map(
+        |(labels, caps, on_doubt, default_label, rule, observe)| {
+            let labels: String = labels.iter().map(|(kind, label)| format!("{kind} = '{label}'\n")).collect();
+            let caps: String = caps.iter().map(|(place, label)| format!("{place} = '{label}'\n")).collect();
+            let text = format!(
+                "name = 'x'\nobserve = {observe}\non_doubt = '{on_doubt}'\ndefault_label = '{default_label}'\n\
+                 [labels]\n{labels}[clearance]\n{caps}{rule}"
+            );
+            PolicySet::parse("p", &text).unwrap()
+        },
+    )
+}
+
 fn enforcing_policy() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["balanced", "cost-saver", "strict-privacy"])
 }
@@ -363,6 +515,34 @@ proptest! {
                 prop_assert!(false, "a request that was refused is served once it is more sensitive");
             }
             _ => {}
+        }
+    }
+
+    /// Whatever the policy and its mode, a weak answer escalates to nobody who may not see the label, and a copy
+    /// goes to nobody who may not see it either, observed or not.
+    #[test]
+    fn no_mode_reaches_beyond_clearance(
+        policy in any_policy(), profile in any_profile(), request in any_request(), targets in any_targets(),
+        confidence in 0.0f32..=1.0,
+    ) {
+        let caller = CallerFacts::default();
+        let decision = policy.decide(&profile, &Situation { request: &request, caller: &caller, targets: &targets });
+        if let Outcome::Serve(plan) = &decision.outcome {
+            for from in plan.targets() {
+                if let Verdict::Escalate(to) = review(plan, from, confidence) {
+                    prop_assert!(to.clearance.admits(plan.label()));
+                    prop_assert!(plan.clear((), &to).is_ok());
+                    prop_assert!(plan.targets().iter().any(|target| target.id == to.id));
+                    prop_assert!(from.location == Location::Local && to.id != from.id);
+                    prop_assert!(confidence < plan.mode.escalate_below().unwrap());
+                }
+            }
+            if let Some(shadow) = plan.shadow() {
+                prop_assert!(shadow.clearance.admits(decision.labelled.label));
+                prop_assert!(shadow.is_ready() && shadow.id != plan.target().id);
+                let alone = plan.of_shadow().unwrap();
+                prop_assert!(alone.targets().len() == 1 && alone.clear((), shadow).is_ok());
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! process changes nothing. Whether its numbers fit this build is checked where they are used.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::Error;
@@ -14,6 +15,9 @@ const WEIGHTS_FILE: &str = "weights.bin";
 const ENCODER_FOLDER: &str = "encoder";
 /// The encoder's files.
 const ENCODER_FILES: [&str; 3] = ["model.onnx", "config.json", "tokenizer.json"];
+/// File of the answer model's weights, if the folder has one.
+const CONFIDENCE_FILE: &str = "confidence.json";
+const EMBEDDED_CONFIDENCE: &[u8] = include_bytes!("confidence/weights/confidence.json");
 /// Largest file that is read. The weights of this build have 0.6 MiB.
 const BYTES_MAX: u64 = 64 << 20;
 /// Digits of a revision.
@@ -28,6 +32,8 @@ pub struct Artifact {
     /// Weights of the linear model.
     pub(crate) weights: Cow<'static, [u8]>,
     encoder: Option<Files>,
+    /// Weights of the answer model.
+    pub(crate) confidence: Cow<'static, [u8]>,
     revision: String,
 }
 
@@ -49,15 +55,22 @@ impl Artifact {
                 Cow::Borrowed(&include_bytes!("complexity/weights/encoder/tokenizer.json")[..]),
             ),
         ];
-        Self::new(Cow::Borrowed(include_bytes!("complexity/weights/weights.bin")), Some(encoder))
+        let weights = Cow::Borrowed(&include_bytes!("complexity/weights/weights.bin")[..]);
+        Self::new(weights, Cow::Borrowed(EMBEDDED_CONFIDENCE), Some(encoder))
     }
 
-    /// Reads the folder that training wrote.
+    /// Reads the folder that training wrote. Without weights of the answer model those of this build are taken.
     ///
     /// # Errors
     /// [`Error::Artifact`] when a file cannot be read or is too large.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let weights = read_file(&folder.join(WEIGHTS_FILE))?;
+        let confidence = match read_file(&folder.join(CONFIDENCE_FILE)) {
+            Err(Error::Artifact { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Cow::Borrowed(EMBEDDED_CONFIDENCE)
+            }
+            read => read?,
+        };
         let encoder = folder.join(ENCODER_FOLDER);
         let encoder = if encoder.is_dir() {
             let [graph, config, tokenizer] = ENCODER_FILES;
@@ -66,17 +79,17 @@ impl Artifact {
         } else {
             None
         };
-        Ok(Self::new(weights, encoder))
+        Ok(Self::new(weights, confidence, encoder))
     }
 
-    fn new(weights: Cow<'static, [u8]>, encoder: Option<Files>) -> Self {
+    fn new(weights: Cow<'static, [u8]>, confidence: Cow<'static, [u8]>, encoder: Option<Files>) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&weights);
+        hasher.update(&weights).update(&confidence);
         for (name, bytes) in encoder.iter().flatten() {
             hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
         }
         let revision = hasher.finalize().to_hex()[..REVISION_DIGITS].to_owned();
-        Self { weights, encoder, revision }
+        Self { weights, confidence, encoder, revision }
     }
 
     /// The files of the encoder, if there is one.

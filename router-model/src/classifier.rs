@@ -13,6 +13,7 @@ use policies::{Doubt, Finding, Profile, Rung, Sensitivity};
 
 use crate::artifact::Artifact;
 use crate::complexity::{Assessment, ComplexityModel, RungConfig, View, encoder};
+use crate::confidence::AnswerModel;
 use crate::config::{ClassifierConfig, MEMO_TEXT_BYTES_MIN};
 use crate::memo::Memo;
 use crate::sensitivity::{Detector, Scan};
@@ -23,6 +24,7 @@ pub struct Classifier {
     config: ClassifierConfig,
     detector: Detector,
     model: ComplexityModel,
+    answers: Arc<AnswerModel>,
     memo: Memo,
     artifact: Artifact,
     rung: OnceLock<encoder::Rung>,
@@ -44,14 +46,21 @@ impl Classifier {
         let detector = Detector::new(config.detector.clone())?;
         let artifact = config.artifact.as_deref().map_or_else(|| Ok(Artifact::embedded()), Artifact::read)?;
         let model = ComplexityModel::from_artifact(&artifact)?;
+        let answers = Arc::new(AnswerModel::from_artifact(&artifact)?);
         let memo = Memo::new(config.memo_entries);
-        Ok(Self { config, detector, model, memo, artifact, rung: OnceLock::new() })
+        Ok(Self { config, detector, model, answers, memo, artifact, rung: OnceLock::new() })
     }
 
     /// Which trained artifact it uses: the beginning of a hash of its files.
     #[must_use]
     pub fn revision(&self) -> &str {
         self.artifact.revision()
+    }
+
+    /// The model of the same artifact that says how sure a local answer is.
+    #[must_use]
+    pub const fn answers(&self) -> &Arc<AnswerModel> {
+        &self.answers
     }
 
     /// Loads the artifact's encoder, whose files are put below `cache`. From then on [`Classifier::ask`] asks it. Blocks

@@ -5,6 +5,7 @@
 //! and no text is kept. The crate knows nothing of providers, money or HTTP.
 
 pub mod complexity;
+pub mod confidence;
 pub mod language;
 pub mod measure;
 pub mod sensitivity;
@@ -19,6 +20,7 @@ mod prompt;
 
 pub use artifact::Artifact;
 pub use classifier::Classifier;
+pub use confidence::{AnswerModel, Evidence};
 pub use config::{ClassifierConfig, MEMO_ENTRIES, TEXT_BYTES_MAX};
 pub use error::Error;
 pub use prompt::{Prompt, Role, Segment};

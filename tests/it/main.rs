@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is the point of a test")]
 
 mod accounting;
+mod cascade;
 mod commands;
 mod drift;
 mod embeddings;

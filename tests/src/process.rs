@@ -265,14 +265,23 @@ impl Gateway {
 
     /// The settled row of a request, as text by column name; waits for it.
     pub async fn row(&self, request_id: &str) -> Row {
+        self.row_where("id = ?1", request_id).await
+    }
+
+    /// The settled row of the shadow of a request; waits for it.
+    pub async fn shadow_of(&self, request_id: &str) -> Row {
+        self.row_where("shadow_of = ?1", request_id).await
+    }
+
+    async fn row_where(&self, condition: &str, value: &str) -> Row {
         let path = self.directory().join("sluicegate.db");
+        let query = format!("SELECT * FROM requests WHERE {condition} AND state = 'settled'");
         eventually("a settled row", async || {
             let connection = Connection::open(&path).unwrap();
             connection.busy_timeout(Duration::from_secs(5)).unwrap();
-            let mut statement =
-                connection.prepare("SELECT * FROM requests WHERE id = ?1 AND state = 'settled'").unwrap();
+            let mut statement = connection.prepare(&query).unwrap();
             let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-            let mut rows = statement.query([request_id]).unwrap();
+            let mut rows = statement.query([value]).unwrap();
             let row = rows.next().unwrap()?;
             let value = |index: usize| match row.get_ref(index).unwrap() {
                 rusqlite::types::ValueRef::Null => String::new(),
@@ -282,6 +291,18 @@ impl Gateway {
                 rusqlite::types::ValueRef::Blob(_) => String::from("(blob)"),
             };
             Some(Row(names.into_iter().enumerate().map(|(index, name)| (name, value(index))).collect()))
+        })
+        .await
+    }
+
+    /// What a judge said of a request, from 0 to 1; waits for it.
+    pub async fn judgement(&self, request_id: &str, judge: &str) -> f64 {
+        let path = self.directory().join("sluicegate.db");
+        let query = "SELECT agreement FROM judgements WHERE request_id = ?1 AND judge = ?2";
+        eventually("a judgement", async || {
+            let connection = Connection::open(&path).unwrap();
+            connection.busy_timeout(Duration::from_secs(5)).unwrap();
+            connection.query_row(query, [request_id, judge], |row| row.get(0)).ok()
         })
         .await
     }

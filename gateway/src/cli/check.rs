@@ -38,6 +38,9 @@ pub(super) fn run(options: &Options) -> Outcome {
     print(format_args!("{}: no faults", options.common.source()))?;
     print(format_args!("router model {}", router.revision()))?;
     print(format_args!("policy {} ({})", config.policy.name(), config.policy.revision()))?;
+    for (rule, mode) in config.policy.modes() {
+        print(format_args!("rule {rule}: {mode}"))?;
+    }
     for upstream in &config.upstreams {
         if let Err(error) = &upstream.api_key {
             say(&format!("warning: upstream {} is not available: {error}", upstream.name));

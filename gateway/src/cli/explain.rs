@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use comfy_table::Table;
 use hyper::HeaderMap;
-use policies::{Cost, Decision, Outcome as Decided, Profile, Standing};
+use policies::{Cost, Decision, Outcome as Decided, Plan, Profile, Standing};
 use serde_json::json;
 
 use super::{CliError, Common, Outcome, print};
@@ -123,6 +123,13 @@ fn as_json(profile: &Profile, decision: &Decision, prompt: &router_model::Prompt
         Decided::Serve(plan) => (Some(plan.target().id.to_string()), plan.degraded),
         Decided::Refuse(_) => (None, false),
     };
+    let mode = match &decision.outcome {
+        Decided::Serve(plan) => json!({
+            "rule": plan.mode, "escalates_to": plan.escalation(plan.target()).map(|next| next.id.to_string()),
+            "shadow": plan.shadow().map(|shadow| shadow.id.to_string()),
+        }),
+        Decided::Refuse(_) => serde_json::Value::Null,
+    };
     json!({
         "profile": {
             "complexity": profile.complexity, "confidence": profile.confidence, "task": profile.task,
@@ -130,7 +137,7 @@ fn as_json(profile: &Profile, decision: &Decision, prompt: &router_model::Prompt
             "topics": profile.sensitivity.topics, "doubt": profile.sensitivity.doubt,
         },
         "label": decision.labelled.label, "because": decision.labelled.because,
-        "route": route, "target": target, "degraded": degraded, "refusal": refusal,
+        "route": route, "target": target, "mode": mode, "degraded": degraded, "refusal": refusal,
         "rule": decision.reason.rule, "reason": decision.reason.text,
         "policy": decision.policy_revision, "alternatives": decision.alternatives,
     })
@@ -167,6 +174,9 @@ fn for_people(profile: &Profile, decision: &Decision) -> String {
     line(format!("decision    {outcome}"));
     line(format!("reason      {}", decision.reason.text));
     line(format!("policy      {}, rule {}", decision.policy_revision, decision.reason.rule));
+    if let Decided::Serve(plan) = &decision.outcome {
+        line(format!("mode        {}", mode(plan)));
+    }
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["alternative", "estimate in dollars", "expected quality", "standing"]);
@@ -184,6 +194,13 @@ fn for_people(profile: &Profile, decision: &Decision) -> String {
     }
     line(format!("\n{}", table.trim_fmt()));
     out.trim_end().to_owned()
+}
+
+/// The rule's mode, and who would be asked besides.
+fn mode(plan: &Plan) -> String {
+    let next = plan.escalation(plan.target()).map(|next| format!(" to {}", next.id));
+    let shadow = plan.shadow().map(|shadow| format!(", shadow {}", shadow.id));
+    format!("{}{}", plan.mode, next.or(shadow).unwrap_or_default())
 }
 
 fn standing(standing: &Standing) -> String {

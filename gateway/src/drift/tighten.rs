@@ -68,7 +68,7 @@ pub fn tighten(decision: &mut Decision, amount: f32) {
         return;
     }
     if let Outcome::Serve(plan) = &mut decision.outcome {
-        plan.escalate_below = plan.escalate_below.map(|threshold| raised(threshold, amount));
+        plan.mode = plan.mode.tightened(amount);
     }
     let text = format!("; thresholds tightened by {amount:.2}: the traffic or its ratings have drifted");
     decision.reason.text.push_str(&text);

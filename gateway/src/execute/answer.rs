@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use hyper::{HeaderMap, StatusCode};
+use local_runtime::OutputFlag;
 use serde_json::json;
 use tokio::time::Sleep;
 
@@ -26,6 +27,21 @@ pub enum Answer {
     Whole(Whole),
     /// Piece by piece.
     Stream(StreamSource),
+}
+
+/// What an attempt at a target came to.
+#[derive(Debug)]
+pub enum Attempt {
+    /// An answer.
+    Answer(Answer),
+    /// A local answer whose beginning was too weak to go on, and what it took. Nothing of it was kept.
+    GivenUp(Tally),
+}
+
+impl From<Answer> for Attempt {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
 }
 
 /// An answer that is known as a whole.
@@ -48,12 +64,33 @@ impl Answer {
         matches!(self, Self::Whole(whole) if !whole.status.is_success())
     }
 
-    /// Confidence of a local answer.
+    /// Confidence of a local answer; for a stream, only where it was judged before it was sent.
     #[must_use]
     pub fn confidence(&self) -> Option<f32> {
         match self {
             Self::Whole(whole) => whole.tally.as_ref().and_then(|tally| tally.confidence),
-            Self::Stream(_) => None,
+            Self::Stream(StreamSource::Local(stream)) => stream.judged(),
+            Self::Stream(StreamSource::Remote(_)) => None,
+        }
+    }
+
+    /// What was used so far; `None` for an error answer.
+    #[must_use]
+    pub fn tally(&self) -> Option<Tally> {
+        match self {
+            Self::Whole(whole) => whole.tally.clone(),
+            Self::Stream(source) => Some(source.tally()),
+        }
+    }
+
+    /// Signs of a bad answer, told once. A stream that is still running has told none yet.
+    pub(super) fn take_flags(&mut self) -> Vec<OutputFlag> {
+        match self {
+            Self::Whole(whole) => {
+                whole.tally.as_mut().map(|tally| std::mem::take(&mut tally.flags)).unwrap_or_default()
+            }
+            Self::Stream(StreamSource::Local(stream)) => stream.take_flags(),
+            Self::Stream(StreamSource::Remote(_)) => Vec::new(),
         }
     }
 }
@@ -210,6 +247,7 @@ impl Body for SettledBody {
             Some(Ok(Item::Event(bytes))) => {
                 if let Some(account) = &mut this.account {
                     account.first_byte();
+                    account.hear_event(&bytes);
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }

@@ -10,7 +10,7 @@ use policies::{Plan, Target, Usage, UsageSource};
 use serde::{Serialize, Serializer};
 
 use super::Call;
-use super::answer::{Answer, Whole};
+use super::answer::{Answer, Attempt, Whole};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::embeddings::EmbeddingRequest;
@@ -22,7 +22,7 @@ pub(crate) async fn embed_locally(
     call: &Call<'_, EmbeddingRequest>,
     plan: &Plan,
     target: &Target,
-) -> Result<Answer, Error> {
+) -> Result<Attempt, Error> {
     let gone = || Error::Local(local_runtime::Error::WorkerGone);
     let local = gateway.portfolio.encoder.as_ref().ok_or_else(gone)?;
     let encoder = local.encoder().ok_or_else(gone)?;
@@ -37,12 +37,11 @@ pub(crate) async fn embed_locally(
     #[expect(clippy::cast_precision_loss, reason = "a handful of threads")]
     let busy_core_seconds = found.busy.as_secs_f64() * local.threads() as f64;
     let usage = Usage { input_tokens: u64::from(found.tokens), ..Usage::default() };
-    let tally =
-        Tally { usage, source: UsageSource::Counted, confidence: None, busy_core_seconds, flags: Vec::new() };
+    let tally = Tally { busy_core_seconds, ..Tally::new(usage, UsageSource::Counted) };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = Bytes::from(body(request, target, &found));
-    Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally: Some(tally) }))
+    Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally: Some(tally) }).into())
 }
 
 /// An encoder's refusal, with the field to blame where there is one.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod choices;
+mod judge;
 mod shape;
 
 use std::collections::VecDeque;
@@ -12,18 +13,19 @@ use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, StatusCode};
-use local_runtime::{Error as LocalError, Finish, GenerateRequest, Runtime, Token, TokenEvent};
+use local_runtime::{Error as LocalError, Finish, GenerateRequest, OutputFlag, Runtime, Token, TokenEvent};
 use policies::{Plan, Target};
 use serde_json::{Value, json};
 
 use super::Call;
-use super::answer::{Answer, Item, StreamSource, Whole};
+use super::answer::{Answer, Attempt, Item, Whole};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
 use crate::settlement::Tally;
 use calls::Reader;
-use choices::{Choices, Count};
+use choices::{Assessor, Choices, Count};
+use judge::Judgement;
 use shape::{Choice, Shape, logprobs, token_logprob};
 
 /// Asks the embedded model.
@@ -33,7 +35,7 @@ pub(crate) async fn answer(
     plan: &Plan,
     target: &Target,
     request_id: &Arc<str>,
-) -> Result<Answer, Error> {
+) -> Result<Attempt, Error> {
     let gone = || Error::Local(LocalError::WorkerGone);
     let local = gateway.portfolio.local_of(target).ok_or_else(gone)?;
     let runtime = local.awake().await.ok_or_else(gone)?;
@@ -51,8 +53,15 @@ pub(crate) async fn answer(
     let (mut generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
     // Teams share nothing: not what was computed for another's prompts, and not each other's turns.
     generate.tenant = Some(call.team.into());
-    generate.priority = gateway.config.team(call.team).map_or(0, |team| team.local_priority);
-    let count = Count::new(generate.input.len() as u64, runtime.threads());
+    let priority = gateway.config.team(call.team).map_or(0, |team| team.local_priority);
+    generate.priority = if call.is_shadow { i8::MIN } else { priority };
+    let assessor = Assessor {
+        model: gateway.classifier().answers().clone(),
+        profile: call.profile.clone(),
+        demands_json: request.format.is_some() && reader.is_text(),
+    };
+    let count = Count::new(assessor, generate.input.len() as u64, runtime.threads(), request.choices);
+    let judgement = Judgement::of(plan, target, &runtime, &generate, call, &reader);
     let choices =
         Choices::start(runtime.clone(), generate, request.choices).map_err(|error| fault(error, request))?;
     gateway.metrics.local_queue.set(i64::try_from(runtime.load_now().waiting).unwrap_or(i64::MAX));
@@ -66,10 +75,11 @@ pub(crate) async fn answer(
     if request.stream {
         let readers = vec![reader; request.choices.max(1) as usize];
         let (phase, ready) = (Phase::Role(0), VecDeque::new());
-        let stream = LocalStream { choices, readers, ready, shape, count, phase };
-        return Ok(Answer::Stream(StreamSource::Local(Box::new(stream))));
+        let (held, judged) = (VecDeque::new(), None);
+        let stream = LocalStream { choices, readers, ready, held, shape, count, phase, judged, said: None };
+        return judgement.of_stream(stream).await;
     }
-    whole(choices, reader, shape, count, request).await
+    whole(choices, reader, shape, count, request, judgement).await
 }
 
 /// Renders the prompt and compiles the form: milliseconds of work that does not belong on a thread that moves other
@@ -116,7 +126,8 @@ async fn whole(
     shape: Shape,
     mut count: Count,
     request: &ChatRequest,
-) -> Result<Answer, Error> {
+    mut judgement: Judgement,
+) -> Result<Attempt, Error> {
     let mut answers: Vec<Choice> = (0..request.choices.max(1)).map(|_| Choice::default()).collect();
     while let Some(event) = std::future::poll_fn(|context| choices.poll_event(context)).await {
         let (index, event) = event.map_err(|error| match error {
@@ -138,11 +149,16 @@ async fn whole(
                 count.done(index, &finish);
             }
         }
+        if judgement.gives_up(&count) {
+            return Ok(Attempt::GivenUp(count.tally()));
+        }
     }
+    judgement.consult(&answers[0].text, &mut count).await;
     let body = shape.whole(&answers, &count.usage());
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally: Some(count.tally()) }))
+    let tally = Some(count.tally());
+    Ok(Answer::Whole(Whole { status: StatusCode::OK, headers, body, tally }).into())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +178,15 @@ pub struct LocalStream {
     readers: Vec<Reader>,
     /// Made with the last token and not sent yet.
     ready: VecDeque<Bytes>,
+    /// Held back until the answer, or its beginning, was judged.
+    held: VecDeque<Item>,
     shape: Shape,
     count: Count,
     phase: Phase,
+    /// What the judgement found, once there was one.
+    judged: Option<f32>,
+    /// The first choice's text, where it is to be compared with others.
+    said: Option<String>,
 }
 
 impl LocalStream {
@@ -172,7 +194,38 @@ impl LocalStream {
         self.count.tally()
     }
 
+    /// Confidence of the answer, or of its beginning, where it was judged before anybody saw it.
+    pub(super) fn judged(&self) -> Option<f32> {
+        self.judged
+    }
+
+    /// Signs of a bad answer, told once.
+    pub(super) fn take_flags(&mut self) -> Vec<OutputFlag> {
+        self.count.take_flags()
+    }
+
+    /// Holds everything back until every choice has so many tokens or its end.
+    ///
+    /// # Errors
+    /// What the model failed with; nothing was sent then.
+    async fn hold(&mut self, tokens: usize) -> Result<(), Error> {
+        while !(self.count.has(tokens) || self.phase == Phase::Ended) {
+            match std::future::poll_fn(|context| self.poll_fresh(context)).await {
+                Some(item) => self.held.push_back(item?),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
+        match self.held.pop_front() {
+            Some(item) => Poll::Ready(Some(Ok(item))),
+            None => self.poll_fresh(context),
+        }
+    }
+
+    fn poll_fresh(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
         let item = match self.phase {
             Phase::Role(index) => {
                 let next = index + 1;
@@ -218,13 +271,21 @@ impl LocalStream {
             match event {
                 TokenEvent::Token(token) => {
                     self.count.token(index, &token);
+                    self.say(index, &token.text);
                     self.put(index, &token);
                 }
                 TokenEvent::Done(finish) => {
                     self.count.done(index, &finish);
+                    self.say(index, &finish.text);
                     self.put_last(index, &finish);
                 }
             }
+        }
+    }
+
+    fn say(&mut self, index: u32, text: &str) {
+        if let Some(said) = self.said.as_mut().filter(|_| index == 0) {
+            said.push_str(text);
         }
     }
 

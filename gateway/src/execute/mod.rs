@@ -2,35 +2,42 @@
 //!
 //! Each attempt clears the request for its own target. A failure goes on to the next target only before the
 //! first byte was sent; a weak local answer goes on only if the plan says so; neither can reach a target that
-//! the label does not admit, because the plan holds none.
+//! the label does not admit, because the plan holds none. A weak answer is kept until another one is there, and served
+//! if none comes.
 
 mod answer;
 mod embed;
 mod local;
 mod remote;
+mod shadow;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use policies::decision::EXPECTED_OUTPUT_TOKENS;
-use policies::{Location, Plan, Target, Usage, Verdict, review};
+use policies::{Location, Plan, Profile, Target, Usage, Verdict, review};
 
-pub use answer::{Answer, Item, SettledBody, StreamSource, Whole};
+pub use answer::{Answer, Attempt, Item, SettledBody, StreamSource, Whole};
 pub(crate) use embed::embed_locally;
 pub(crate) use local::answer as chat_locally;
+pub use shadow::{Shadow, Shadows};
 
 use crate::ask::Ask;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
-use crate::settlement::Account;
+use crate::settlement::{Account, Tally};
+use crate::telemetry::Escalated;
 
 /// What an attempt needs besides the plan.
 #[derive(Debug)]
 pub struct Call<'a, R = ChatRequest> {
     /// The request.
     pub request: &'a R,
+    /// What classification said of it.
+    pub profile: Arc<Profile>,
     /// The team that asks.
     pub team: &'a str,
     /// Client headers that may travel.
@@ -41,12 +48,32 @@ pub struct Call<'a, R = ChatRequest> {
     pub input_tokens: u32,
     /// Unix seconds, for answers made here.
     pub created: i64,
+    /// When the request's time is up.
+    pub until: Instant,
+    /// Nobody waits for the answer.
+    pub is_shadow: bool,
 }
 
-/// Tries the targets of a plan until one answers. Returns the answer with its target.
+/// A local answer that was not good enough.
+enum Weak {
+    /// Finished and kept, in case nothing better comes.
+    Kept(Box<Answer>, Arc<Target>),
+    /// Given up after its beginning, so that the model is free.
+    GivenUp(Arc<Target>),
+}
+
+impl Weak {
+    const fn target(&self) -> &Arc<Target> {
+        match self {
+            Self::Kept(_, target) | Self::GivenUp(target) => target,
+        }
+    }
+}
+
+/// Tries the targets of a plan until one answers well enough. Returns the answer with its target.
 ///
 /// # Errors
-/// The last target's failure.
+/// The last target's failure, if there is no weak local answer to serve instead.
 ///
 /// # Cancel safety
 /// Dropping the future cancels the running attempt; the account then settles as aborted.
@@ -56,35 +83,42 @@ pub async fn execute<R: Ask>(
     plan: &Plan,
     account: &mut Account,
 ) -> Result<(Answer, Arc<Target>), Error> {
-    let mut weak: Option<(Answer, Arc<Target>)> = None;
+    let mut weak: Option<Weak> = None;
     let mut targets = plan.targets().iter().peekable();
     let mut failure = Error::Draining;
     while let Some(target) = targets.next() {
+        if weak.as_ref().is_some_and(|weak| !target.is_beyond(weak.target())) {
+            continue;
+        }
         account.attempt(target);
         let is_last = targets.peek().is_none() && weak.is_none();
-        let outcome = match target.location {
-            Location::Local => R::answer_locally(gateway, call, plan, target, &account.id()).await,
-            Location::OnPrem | Location::Cloud => {
-                account.sent(call.estimate());
-                remote::answer(gateway, call, plan, target, is_last).await
+        match attempt(gateway, call, plan, target, account, (is_last, weak.is_some())).await {
+            Ok(Attempt::GivenUp(mut tally)) => {
+                account.flagged(&std::mem::take(&mut tally.flags));
+                note_weakness(account, plan, target, "the beginning of the local answer", tally);
+                weak = Some(Weak::GivenUp(target.clone()));
             }
-        };
-        if let Ok(Answer::Whole(Whole { tally: Some(tally), .. })) = &outcome {
-            account.flagged(&tally.flags);
-        }
-        match outcome {
-            Ok(answer) if answer.confidence().is_some_and(|confidence| escalates(plan, confidence)) => {
-                account.row().reason.push_str("; the local answer's confidence was too low");
-                if let Answer::Whole(Whole { tally: Some(tally), .. }) = &answer {
-                    account.used(tally);
-                }
-                weak = Some((answer, target.clone()));
-            }
-            // An upstream's error answer is not better than a weak local one.
-            Ok(answer) if weak.is_some() && answer.is_error() => account.failed_attempt(false),
-            Ok(answer) => {
+            Ok(Attempt::Answer(mut answer)) => {
+                account.flagged(&answer.take_flags());
                 if answer.is_error() {
                     account.failed_attempt(false);
+                    // An upstream's error answer is not better than a weak local one.
+                    if weak.is_some() {
+                        account.note(&format!("the escalation to {} failed", target.id));
+                        continue;
+                    }
+                }
+                if is_weak(plan, target, &answer) {
+                    let tally = answer.tally().expect("an answer with a confidence was tallied");
+                    note_weakness(account, plan, target, "the local answer", tally);
+                    weak = Some(Weak::Kept(Box::new(answer), target.clone()));
+                    continue;
+                }
+                if weak.is_some() {
+                    gateway.metrics.escalated(plan.mode, Escalated::Answered);
+                } else if let (Some(confidence), Some(_)) = (answer.confidence(), plan.escalation(target)) {
+                    gateway.metrics.escalated(plan.mode, Escalated::NotNeeded);
+                    account.note(&format!("the local answer's confidence {confidence:.2} was enough"));
                 }
                 return Ok((answer, target.clone()));
             }
@@ -94,18 +128,92 @@ pub async fn execute<R: Ask>(
                     return Err(error);
                 }
                 tracing::info!(target = %target.id, kind = error.kind(), %error, "attempt failed");
-                if let Some(next) = targets.peek() {
-                    let text = format!("; fell back after {}: {error}", target.id);
-                    account.row().reason.push_str(&text);
+                if weak.is_some() {
+                    account.note(&format!("the escalation to {} failed: {error}", target.id));
+                } else if let Some(next) = targets.peek() {
+                    account.note(&format!("fell back after {}: {error}", target.id));
                     account.row().degraded |= next.location < target.location;
                 }
                 failure = error;
             }
         }
     }
-    let (answer, target) = weak.ok_or(failure)?;
-    account.destined(&target);
-    Ok((answer, target))
+    let weak = weak.ok_or(failure)?;
+    gateway.metrics.escalated(plan.mode, Escalated::Failed);
+    serve_weak(gateway, call, plan, account, weak).await
+}
+
+/// One attempt at one target.
+async fn attempt<R: Ask>(
+    gateway: &Gateway,
+    call: &Call<'_, R>,
+    plan: &Plan,
+    target: &Arc<Target>,
+    account: &mut Account,
+    (is_last, is_escalation): (bool, bool),
+) -> Result<Attempt, Error> {
+    match target.location {
+        Location::Local => R::answer_locally(gateway, call, plan, target, &account.id()).await,
+        Location::OnPrem | Location::Cloud => {
+            account.sent(call.estimate());
+            let asked = remote::answer(gateway, call, plan, target, is_last);
+            if !is_escalation {
+                return asked.await.map(Attempt::from);
+            }
+            // There is an answer to serve already, so there must be time left to serve it.
+            let limit = gateway.config.server.request_timeout;
+            let until = call.until - (limit / 10).min(ESCALATION_MARGIN);
+            let asked = tokio::time::timeout_at(until.into(), asked).await;
+            asked.map_err(|_| Error::Deadline(limit))?.map(Attempt::from)
+        }
+    }
+}
+
+/// Time that an escalation leaves for serving the weak answer after all, at most.
+const ESCALATION_MARGIN: Duration = Duration::from_secs(2);
+
+/// Is this a local answer that another target is to replace?
+fn is_weak(plan: &Plan, target: &Target, answer: &Answer) -> bool {
+    let verdict = answer.confidence().map(|confidence| review(plan, target, confidence));
+    matches!(verdict, Some(Verdict::Escalate(_)))
+}
+
+/// Tells why an answer is not served, and takes what it took for wasted.
+fn note_weakness(account: &mut Account, plan: &Plan, target: &Target, what: &str, tally: Tally) {
+    let confidence = tally.confidence.unwrap_or(0.0);
+    let next = plan.escalation(target).map_or("none", |next| &*next.id);
+    account.note(&format!("{what} had a confidence of {confidence:.2}: escalated to {next}"));
+    account.wasted(tally);
+}
+
+/// Serves a weak local answer, since nothing better was to be had. One that was given up is generated again.
+async fn serve_weak<R: Ask>(
+    gateway: &Gateway,
+    call: &Call<'_, R>,
+    plan: &Plan,
+    account: &mut Account,
+    weak: Weak,
+) -> Result<(Answer, Arc<Target>), Error> {
+    account.row().degraded = true;
+    account.note("the weak local answer is served");
+    match weak {
+        Weak::Kept(answer, target) => {
+            account.kept();
+            account.destined(&target);
+            Ok((*answer, target))
+        }
+        Weak::GivenUp(target) => {
+            account.attempt(&target);
+            let plan = plan.without_judgement();
+            match R::answer_locally(gateway, call, &plan, &target, &account.id()).await? {
+                Attempt::Answer(mut answer) => {
+                    account.flagged(&answer.take_flags());
+                    Ok((answer, target))
+                }
+                Attempt::GivenUp(_) => Err(Error::Draining),
+            }
+        }
+    }
 }
 
 impl<R: Ask> Call<'_, R> {
@@ -118,8 +226,4 @@ impl<R: Ask> Call<'_, R> {
             ..Usage::default()
         }
     }
-}
-
-fn escalates(plan: &Plan, confidence: f32) -> bool {
-    matches!(review(plan, confidence), Verdict::Escalate(_))
 }

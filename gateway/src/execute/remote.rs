@@ -116,7 +116,7 @@ fn whole_tally<R: Ask>(body: &[u8], call: &Call<'_, R>) -> Tally {
             (usage, UsageSource::Estimated)
         }
     };
-    Tally { usage, source, confidence: None, flags: Vec::new(), busy_core_seconds: 0.0 }
+    Tally::new(usage, source)
 }
 
 /// A stream from an upstream.
@@ -182,13 +182,7 @@ impl RemoteStream {
             ..Usage::default()
         };
         let source = if self.usage.is_some() { UsageSource::Provider } else { UsageSource::Estimated };
-        Tally {
-            usage: self.usage.unwrap_or(estimate),
-            source,
-            confidence: None,
-            flags: Vec::new(),
-            busy_core_seconds: 0.0,
-        }
+        Tally::new(self.usage.unwrap_or(estimate), source)
     }
 
     pub(super) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {

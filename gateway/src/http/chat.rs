@@ -261,6 +261,19 @@ impl ChatRequest {
         Bytes::from(out)
     }
 
+    /// The same question for one whole answer in words; `None` where tools may be called instead.
+    #[must_use]
+    pub fn alone(&self) -> Option<Self> {
+        if self.tools > 0 {
+            return None;
+        }
+        let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&self.body).ok()?;
+        for field in ["stream", "stream_options", "n", "logprobs", "top_logprobs"] {
+            body.remove(field);
+        }
+        Self::parse(Bytes::from(serde_json::Value::Object(body).to_string())).ok()
+    }
+
     /// The conversation for the embedded model. Where it knows no tools, calls are put in words.
     #[must_use]
     pub fn local_messages(&self, knows_tools: bool) -> Vec<ChatMessage> {

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::chat::{model_name, not_json, optional, whole};
 use crate::ask::Ask;
 use crate::error::Error;
-use crate::execute::{self, Answer, Call};
+use crate::execute::{self, Attempt, Call};
 use crate::gateway::Gateway;
 use crate::portfolio::Portfolio;
 use crate::upstream::Endpoint;
@@ -254,7 +254,7 @@ impl Ask for EmbeddingRequest {
         plan: &Plan,
         target: &Target,
         _request_id: &Arc<str>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Attempt, Error> {
         execute::embed_locally(gateway, call, plan, target).await
     }
 }

@@ -153,9 +153,14 @@ pub struct DataPlane(pub Arc<Gateway>);
 impl Plane for DataPlane {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         let gateway = self.0.clone();
-        let id: Arc<str> = format!("req_{}", uuid::Uuid::now_v7().simple()).into();
+        let id = request_id();
         dispatch(&gateway, request, &id).await
     }
+}
+
+/// A new request id; ids sort by time.
+pub(crate) fn request_id() -> Arc<str> {
+    format!("req_{}", uuid::Uuid::now_v7().simple()).into()
 }
 
 async fn dispatch(

@@ -37,6 +37,13 @@ impl OutputFlag {
             Self::Truncated => "truncated",
         }
     }
+
+    /// Does an answer that begins like this refuse? What [`OutputFlag::Refusal`] says at the end, for those who want to
+    /// know before it.
+    #[must_use]
+    pub fn refuses(beginning: &str) -> bool {
+        begins_as_refusal(beginning)
+    }
 }
 
 const PERIOD_MAX: usize = 64;

@@ -5,7 +5,7 @@
 
 /// A rising curve through given points, flat beyond the first and the last.
 #[derive(Debug, Clone)]
-pub(super) struct Curve {
+pub(crate) struct Curve {
     x: Vec<f32>,
     y: Vec<f32>,
 }
@@ -13,7 +13,7 @@ pub(super) struct Curve {
 impl Curve {
     /// A curve through the points; `None` unless there are two or more, `x` rises strictly, `y` does not fall, and
     /// all of it lies in `[0, 1]`.
-    pub(super) fn new(x: Vec<f32>, y: Vec<f32>) -> Option<Self> {
+    pub(crate) fn new(x: Vec<f32>, y: Vec<f32>) -> Option<Self> {
         let rising =
             x.len() >= 2 && x.len() == y.len() && x.windows(2).all(|pair| pair[0] < pair[1]) && y.is_sorted();
         let bounded = y.iter().all(|value| (0.0..=1.0).contains(value));
@@ -21,7 +21,7 @@ impl Curve {
     }
 
     /// The probability at a score.
-    pub(super) fn at(&self, score: f32) -> f32 {
+    pub(crate) fn at(&self, score: f32) -> f32 {
         let right = self.x.partition_point(|&x| x < score);
         if right == 0 {
             return self.y[0];

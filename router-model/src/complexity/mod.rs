@@ -36,10 +36,10 @@ use local_runtime::Classification;
 
 use crate::artifact::Artifact;
 use crate::{Error, Prompt, Role, Segment, language};
-use calibration::Curve;
 use model::{Blend, Linear};
 use view::Turn;
 
+pub(crate) use calibration::Curve;
 pub use encoder::RungConfig;
 pub use features::{BUCKETS, DENSE, Extractor, Features, VOCABULARY_BITS, Vocabulary};
 pub use reading::reading;

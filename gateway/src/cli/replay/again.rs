@@ -192,12 +192,12 @@ fn course(outcome: &Outcome, confidence: Option<f32>) -> Course {
     let Outcome::Serve(plan) = outcome else {
         return Course { target: None, escalation: None, is_unjudged: false };
     };
-    let escalation = confidence.and_then(|confidence| match review(plan, confidence) {
+    let escalation = confidence.and_then(|confidence| match review(plan, plan.target(), confidence) {
         Verdict::Escalate(target) => Some(target),
         Verdict::Serve => None,
     });
     // The lowest confidence there is would escalate wherever the plan judges at all.
-    let judges = matches!(review(plan, 0.0), Verdict::Escalate(_));
+    let judges = matches!(review(plan, plan.target(), 0.0), Verdict::Escalate(_));
     Course { target: Some(plan.target().clone()), escalation, is_unjudged: judges && confidence.is_none() }
 }
 

@@ -166,7 +166,7 @@ fn settle(rng: &mut Rng, row: &mut Row, plan: &Plan) {
     if target.location == Location::Local {
         let confidence = unit(rng);
         row.confidence = Some(confidence);
-        if let Verdict::Escalate(next) = review(plan, confidence) {
+        if let Verdict::Escalate(next) = review(plan, plan.target(), confidence) {
             row.attempts = 2;
             target = next;
         }

@@ -61,6 +61,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Is the answer text, whatever it says?
+    pub(super) const fn is_text(&self) -> bool {
+        self.parser.is_none()
+    }
+
     /// More of the answer, as streaming deltas.
     pub(super) fn push(&mut self, text: &str) -> Vec<Value> {
         let parts = match &mut self.parser {

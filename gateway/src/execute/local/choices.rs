@@ -3,8 +3,8 @@
 //! Each choice is a generation of its own with the next seed. No more than a few are queued at a time, so that one
 //! request cannot fill the model's queue; dropping this stops them all.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,12 @@ use futures_util::Stream as _;
 use local_runtime::{
     Finish, FinishReason, GenerateRequest, OutputFlag, Runtime, Token, TokenEvent, TokenStream,
 };
-use policies::{Usage, UsageSource};
+use policies::{Profile, Usage, UsageSource};
+use router_model::AnswerModel;
+use router_model::confidence::Gathering;
 
 use crate::error::Error;
-use crate::settlement::Tally;
+use crate::settlement::{Tally, Wasted};
 
 /// Choices that are queued or generated at the same time.
 const CONCURRENT: usize = 4;
@@ -80,54 +82,95 @@ impl Choices {
     }
 }
 
+/// Judges answers for one request: the answer model and what is known of the prompt.
+#[derive(Debug, Clone)]
+pub(super) struct Assessor {
+    pub(super) model: Arc<AnswerModel>,
+    pub(super) profile: Arc<Profile>,
+    /// The answer must be JSON.
+    pub(super) demands_json: bool,
+}
+
 /// What was generated so far, all choices together.
 #[derive(Debug)]
 pub(super) struct Count {
+    assessor: Assessor,
     input_tokens: u64,
     threads: usize,
     started: Instant,
     output_tokens: u64,
-    /// Of the choices that run: their tokens and the sum of these tokens' log-probabilities.
-    running: BTreeMap<u32, (u64, f64)>,
-    /// The least confidence of the choices that ended.
-    least: Option<f32>,
+    /// One for each choice.
+    gathered: Vec<Gathering>,
     /// From the beginning to the last end of a choice.
     busy: Duration,
     flags: Vec<OutputFlag>,
+    /// Tokens of further samples, and the time that they took.
+    samples: (u64, Duration),
 }
 
 impl Count {
-    pub(super) fn new(input_tokens: u64, threads: usize) -> Self {
+    pub(super) fn new(assessor: Assessor, input_tokens: u64, threads: usize, choices: u32) -> Self {
+        let gathering = Gathering::new(assessor.demands_json);
         Self {
+            assessor,
             input_tokens,
             threads,
             started: Instant::now(),
             output_tokens: 0,
-            running: BTreeMap::new(),
-            least: None,
+            gathered: vec![gathering; choices.max(1) as usize],
             busy: Duration::ZERO,
             flags: Vec::new(),
+            samples: (0, Duration::ZERO),
         }
     }
 
     pub(super) fn token(&mut self, index: u32, token: &Token) {
         self.output_tokens += 1;
-        let (tokens, logprobs) = self.running.entry(index).or_default();
-        *tokens += 1;
-        *logprobs += f64::from(token.logprob);
+        self.gathered[index as usize].token(token.logprob, token.entropy, &token.text);
     }
 
     pub(super) fn done(&mut self, index: u32, finish: &Finish) {
-        self.running.remove(&index);
         self.busy = self.started.elapsed();
         self.flags.extend(&finish.flags);
         self.flags.sort_unstable();
         self.flags.dedup();
-        self.least_of(confidence(finish));
+        let gathering = &mut self.gathered[index as usize];
+        gathering.text(&finish.text);
+        gathering.finish(finish.reason == FinishReason::Length, &finish.flags);
     }
 
-    fn least_of(&mut self, confidence: f32) {
-        self.least = Some(self.least.map_or(confidence, |least| least.min(confidence)));
+    /// Takes what a further sample of the first choice came to.
+    pub(super) fn sample(&mut self, agreement: f32, tokens: u64) {
+        self.gathered[0].sample(agreement);
+        self.samples.0 += tokens;
+    }
+
+    /// Notes how long further samples took.
+    pub(super) fn sampled_for(&mut self, time: Duration) {
+        self.samples.1 += time;
+    }
+
+    /// Does every choice have so many tokens, or its end?
+    pub(super) fn has(&self, tokens: usize) -> bool {
+        self.gathered.iter().all(|choice| choice.is_finished() || choice.tokens() >= tokens)
+    }
+
+    /// Has every choice ended?
+    pub(super) fn is_finished(&self) -> bool {
+        self.gathered.iter().all(Gathering::is_finished)
+    }
+
+    /// The least confidence of the choices that have said something; `None` while none has.
+    pub(super) fn confidence(&self) -> Option<f32> {
+        let begun = self.gathered.iter().filter(|choice| choice.is_finished() || choice.tokens() > 0);
+        let assess =
+            |choice: &Gathering| self.assessor.model.assess(&choice.evidence(), &self.assessor.profile);
+        begun.map(assess).reduce(f32::min)
+    }
+
+    /// Signs of a bad answer; the next call tells none of them again.
+    pub(super) fn take_flags(&mut self) -> Vec<OutputFlag> {
+        std::mem::take(&mut self.flags)
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -135,29 +178,15 @@ impl Count {
     }
 
     pub(super) fn tally(&self) -> Tally {
-        let busy =
-            if self.running.is_empty() && self.least.is_some() { self.busy } else { self.started.elapsed() };
+        let busy = if self.is_finished() { self.busy } else { self.started.elapsed() };
         #[expect(clippy::cast_precision_loss, reason = "a handful of threads")]
-        let busy_core_seconds = busy.as_secs_f64() * self.threads as f64;
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a share of one")]
-        let unfinished =
-            self.running.values().map(|(tokens, logprobs)| (logprobs / *tokens as f64).exp() as f32);
+        let core_seconds = |time: Duration| time.as_secs_f64() * self.threads as f64;
         Tally {
-            usage: self.usage(),
-            source: UsageSource::Counted,
-            confidence: unfinished.chain(self.least).reduce(f32::min),
+            confidence: self.confidence(),
             flags: self.flags.clone(),
-            busy_core_seconds,
+            busy_core_seconds: core_seconds(busy),
+            wasted: Wasted { output_tokens: self.samples.0, core_seconds: core_seconds(self.samples.1) },
+            ..Tally::new(self.usage(), UsageSource::Counted)
         }
     }
-}
-
-/// The geometric mean of the tokens' probabilities: exp of the mean log-probability, in `[0, 1]`; 0 for an answer that is
-/// empty, goes in circles, or refuses, however sure the model was of it.
-///
-/// Length-normalised sequence likelihood, the usual first confidence signal of a cascade (Gupta et al.
-/// 2024, "Language Model Cascades: Token-level uncertainty and beyond", arXiv 2404.10136). Not calibrated.
-fn confidence(finish: &Finish) -> f32 {
-    let worthless = [OutputFlag::Empty, OutputFlag::Loop, OutputFlag::Refusal];
-    if worthless.iter().any(|flag| finish.flags.contains(flag)) { 0.0 } else { finish.mean_logprob.exp() }
 }
