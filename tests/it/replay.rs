@@ -13,7 +13,7 @@ const HARD: &str = "Prove rigorously that every continuous function on a compact
     Lipschitz case, and discuss how the argument changes for nets in general uniform spaces step by step.";
 /// Two rules of the balanced preset, with what counts here.
 const TODAY: &str = "name = \"today\"\n[labels]\nEMAIL = \"restricted\"\n[[rule]]\nname = \"easy\"\n\
-    when = \"profile.complexity < 0.35\"\nroute = \"local\"\n[[rule]]\nname = \"hard\"\nroute = \"cloud\"\n";
+    when = \"profile.complexity < 0.45\"\nroute = \"local\"\n[[rule]]\nname = \"hard\"\nroute = \"cloud\"\n";
 
 fn output(gateway: &Gateway, arguments: &[&str]) -> std::process::Output {
     let config = gateway.config();
