@@ -72,7 +72,9 @@ impl Calibration {
         let of_bin = |bin: &measure::Bin| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of ones")]
             let rated = bin.rows as u64;
-            Some(Bin { from: bin.low, rated, confidence: bin.score, good: Share::of(bin.outcome, rated)? })
+            // Written as people write it: 0.3 and not 0.30000000000000004.
+            let from = (bin.low * 10.0).round() / 10.0;
+            Some(Bin { from, rated, confidence: bin.score, good: Share::of(bin.outcome, rated)? })
         };
         let rated = answers.len() as u64;
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
