@@ -122,7 +122,7 @@ async fn a_policy_is_tried_on_stored_requests_and_nothing_is_sent() {
     assert_eq!(output(&gateway, &[]).status.code(), Some(2));
 
     let harder = directory.path().join("router");
-    retrain(&harder, 4.0);
+    retrain(&harder, 12.0);
     let retrained = replay(&gateway, &["--policy", "today.toml", "--router", harder.to_str().unwrap()]);
     assert_eq!(retrained["coverage"]["reassessed"], 4, "{retrained}");
     assert_eq!(
