@@ -11,6 +11,7 @@ mod feedback;
 mod forms;
 mod models;
 mod replay;
+mod router;
 mod routing;
 mod sdk;
 mod tools;
