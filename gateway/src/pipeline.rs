@@ -103,6 +103,7 @@ async fn serve<R: Ask>(
         classify::<R>(gateway, body, &head.headers, identity)?
     };
     ask_encoder(gateway, &mut classified).await;
+    let answers = classified.classifier.answers().clone();
     let Judged { inbound, profile, identity, decision, situation, features } = judge(gateway, classified);
     gateway.metrics.decided(started.elapsed().as_secs_f64());
     gateway.callers.raise_session(&identity, decision.labelled.label);
@@ -124,6 +125,7 @@ async fn serve<R: Ask>(
     let call = Call {
         request: &inbound.request,
         profile: profile.clone(),
+        answers,
         team: &identity.facts.team,
         headers: inbound.headers.clone(),
         traceparent: crate::trace_context::current(),

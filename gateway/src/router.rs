@@ -68,7 +68,7 @@ impl RouterModel {
     /// # Errors
     /// [`LoadError`].
     pub fn load(settings: &Router, now_ms: i64) -> Result<Self, LoadError> {
-        let loaded = Loaded::read(settings, None, now_ms)?;
+        let loaded = Loaded::read(settings, now_ms)?;
         Ok(Self { now: ArcSwap::from_pointee(loaded), encoder: Mutex::default() })
     }
 
@@ -103,11 +103,14 @@ impl RouterModel {
     /// [`LoadError`]; then everything is as it was.
     pub fn exchange(&self, settings: &Router, now_ms: i64) -> Result<Exchanged, LoadError> {
         let encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Loaded::read(settings, encoder.as_ref(), now_ms)?;
-        let revision = next.classifier.revision().to_owned();
         let now = self.now.load();
+        let next = Loaded::read(settings, now_ms)?;
+        let revision = next.classifier.revision().to_owned();
         if revision == now.classifier.revision() && next.artifact == now.artifact {
             return Ok(Exchanged::Unchanged);
+        }
+        if let Some(source) = encoder.as_ref().filter(|_| settings.encoder) {
+            next.take_encoder(source)?;
         }
         self.now.store(Arc::new(next));
         Ok(Exchanged::To(revision))
@@ -127,20 +130,21 @@ impl RouterModel {
 }
 
 impl Loaded {
-    fn read(settings: &Router, encoder: Option<&EncoderSource>, since_ms: i64) -> Result<Self, LoadError> {
+    fn read(settings: &Router, since_ms: i64) -> Result<Self, LoadError> {
         let classifier = Classifier::new(settings.classifier())?;
-        if let Some(EncoderSource { library, cache, config }) = encoder.filter(|_| settings.encoder) {
-            match classifier.load_encoder(library, cache, config) {
-                // An artifact may have features alone.
-                Ok(()) | Err(Error::NoEncoder) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
         let complexity = classifier.classify(&Prompt::from_text("What is the capital of France?")).complexity;
         if !(0.0..=1.0).contains(&complexity) {
             return Err(LoadError::Absurd(complexity));
         }
         Ok(Self { classifier: Arc::new(classifier), artifact: settings.artifact.clone(), since_ms })
+    }
+
+    /// Loads its encoder, if it has one: an artifact may have features alone.
+    fn take_encoder(&self, source: &EncoderSource) -> Result<(), Error> {
+        match self.classifier.load_encoder(&source.library, &source.cache, &source.config) {
+            Ok(()) | Err(Error::NoEncoder) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -59,6 +59,7 @@ def main():
     parser.add_argument("--answers", nargs="+", required=True)
     parser.add_argument("--test-questions", nargs="+", default=[])
     parser.add_argument("--test-answers", nargs="+", default=[])
+    parser.add_argument("--graded", help="file for the held-out answers as graded rows, for `sluicegate tune`")
     parser.add_argument("--out", required=True, help="folder for confidence.json, parity.json and metrics.json")
     arguments = parser.parse_args()
     out = pathlib.Path(arguments.out)
@@ -84,6 +85,8 @@ def main():
         if held is not None:
             metrics[name] = report(held, mask, whole, prefix, table, names)
     (out / "metrics.json").write_text(json.dumps(rounded(metrics), indent=1) + "\n")
+    if arguments.graded:
+        pathlib.Path(arguments.graded).write_text("".join(json.dumps(row) + "\n" for row in graded(table, whole, names)))
     print(json.dumps(rounded({k: v.get("overall") if isinstance(v, dict) and "overall" in v else v for k, v in metrics.items() if k != "weights"}), indent=1))
 
 
@@ -136,6 +139,15 @@ def source_of(row):
 
 def share_of(text):
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
+
+
+def graded(table, whole, names):
+    """The held-out answers as `sluicegate tune` reads them. Complexity is the features' word."""
+    confidence = np.where(table.worthless, 0.0, whole.probability(table.x))
+    complexity = table.x[:, names.index("complexity")]
+    for at in np.flatnonzero(table.dev):
+        yield {"id": table.rows[at]["id"], "complexity": round(float(complexity[at]), 6), "confidence": round(float(confidence[at]), 6),
+               "good": float(table.y[at]), "good_source": "check", "task": str(table.source[at])}
 
 
 def extract(rows):

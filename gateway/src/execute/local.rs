@@ -56,7 +56,7 @@ pub(crate) async fn answer(
     let priority = gateway.config.team(call.team).map_or(0, |team| team.local_priority);
     generate.priority = if call.is_shadow { i8::MIN } else { priority };
     let assessor = Assessor {
-        model: gateway.classifier().answers().clone(),
+        model: call.answers.clone(),
         profile: call.profile.clone(),
         demands_json: request.format.is_some() && reader.is_text(),
     };

@@ -18,6 +18,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use policies::decision::EXPECTED_OUTPUT_TOKENS;
 use policies::{Location, Plan, Profile, Target, Usage, Verdict, review};
+use router_model::AnswerModel;
 
 pub use answer::{Answer, Attempt, Item, SettledBody, StreamSource, Whole};
 pub(crate) use embed::embed_locally;
@@ -38,6 +39,8 @@ pub struct Call<'a, R = ChatRequest> {
     pub request: &'a R,
     /// What classification said of it.
     pub profile: Arc<Profile>,
+    /// What judges a local answer: of the router model that classified the request.
+    pub answers: Arc<AnswerModel>,
     /// The team that asks.
     pub team: &'a str,
     /// Client headers that may travel.

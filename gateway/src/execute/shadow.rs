@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use hyper::HeaderMap;
 use policies::{Location, Mode, Money, Plan, Price, Profile};
+use router_model::AnswerModel;
 use router_model::confidence::agreement;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,6 +49,7 @@ pub struct Shadow {
     request: ChatRequest,
     plan: Plan,
     profile: Arc<Profile>,
+    answers: Arc<AnswerModel>,
     team: String,
     headers: HeaderMap,
     heard: String,
@@ -65,6 +67,7 @@ impl Shadow {
             request: call.request.for_shadow()?,
             plan: plan.of_shadow()?,
             profile: call.profile.clone(),
+            answers: call.answers.clone(),
             team: call.team.to_owned(),
             headers: call.headers.clone(),
             heard: String::new(),
@@ -201,6 +204,7 @@ impl Shadow {
         let call = Call {
             request: &self.request,
             profile: self.profile.clone(),
+            answers: self.answers.clone(),
             team: &self.team,
             headers: self.headers.clone(),
             traceparent: None,

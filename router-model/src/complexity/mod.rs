@@ -12,7 +12,7 @@
 //! is about the text, not about the answer: a clear score for a text in an unknown language is not confident.
 //!
 //! **Two rungs.** A linear model over features answers in microseconds. Where its answer does not settle the decision, an
-//! encoder reads the text itself ([`encoder`]), and both together give the answer. A conversation is looked at once
+//! encoder reads the text itself (module `encoder`), and both together give the answer. A conversation is looked at once
 //! ([`View`]) and weighed with or without the encoder's word, so that turns, shape and calibration work alike in both.
 
 mod calibration;
