@@ -261,6 +261,7 @@ fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>) -> Judged<R> {
         label: facts.label,
         session_label: facts.session_label,
         router: Some(classifier.revision().to_owned()),
+        tightening: amount,
     };
     Judged {
         inbound,

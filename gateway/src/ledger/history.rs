@@ -335,6 +335,7 @@ mod tests {
             label: None,
             session_label: Some(Label::Internal),
             router: Some(String::from("0a1b")),
+            tightening: 0.25,
         };
         let row = Row {
             team: String::from("a"),

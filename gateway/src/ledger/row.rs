@@ -138,7 +138,7 @@ pub struct Row {
 
 /// What a decision was made of besides the profile, the targets and what the row's own columns tell (team, key,
 /// user, tags).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     /// What was asked for: `chat`, `embeddings`.
     pub operation: Cow<'static, str>,
@@ -155,6 +155,9 @@ pub struct Asked {
     /// Revision of the router model that made the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<String>,
+    /// By how much thresholds were moved to the safe side.
+    #[serde(default)]
+    pub tightening: f32,
 }
 
 impl Row {

@@ -15,6 +15,7 @@ use policies::{
 };
 use router_model::Classifier;
 
+use crate::drift::{self, Drift};
 use crate::ledger::{Asked, Considered, Recorded, Stood};
 use crate::portfolio::Portfolio;
 use crate::settlement::route;
@@ -108,6 +109,8 @@ impl Bench {
 
     fn reassessed(&self, row: &Recorded, profile: &Profile) -> Option<f32> {
         let (routers, features) = (self.routers.as_ref()?, row.features.as_ref()?);
+        // What another model than today's has said cannot be carried over.
+        row.situation.as_ref()?.router.as_deref().filter(|made| *made == routers.before.revision())?;
         routers.after.complexity_after(&routers.before, features, profile)
     }
 
@@ -128,7 +131,10 @@ impl Bench {
             label: asked.label,
             session_label: asked.session_label,
         };
-        self.policy.decide(profile, &Situation { request: &request, caller: &caller, targets: &targets })
+        let situation = Situation { request: &request, caller: &caller, targets: &targets };
+        let mut decision = self.policy.decide(&Drift::tightened(profile, asked.tightening), &situation);
+        drift::tighten(&mut decision, asked.tightening);
+        decision
     }
 }
 

@@ -88,14 +88,14 @@ pub(super) fn run(options: &Options) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn routers(_config: &Config, folder: &std::path::Path) -> Result<Routers, CliError> {
+fn routers(config: &Config, folder: &std::path::Path) -> Result<Routers, CliError> {
     let load = |settings: ClassifierConfig| {
         Classifier::new(settings).map_err(|error| {
             CliError::Fault(format!("{}: {}", folder.display(), crate::local::explain(&error)))
         })
     };
     Ok(Routers {
-        before: load(ClassifierConfig::default())?,
+        before: load(config.router.classifier())?,
         after: load(ClassifierConfig { artifact: Some(folder.to_owned()), ..ClassifierConfig::default() })?,
     })
 }
@@ -137,7 +137,10 @@ fn caveats(summary: &Summary) -> Vec<String> {
         (unpriced, "have no known price on one side: they are not in the cost"),
         (unjudged, "would be answered here and judged, but no confidence is known: taken for good enough"),
         (router.map_or(0, |_| reassessed), "have features: their complexity is the other router model's"),
-        (router.map_or(0, |_| replayed - reassessed), "have no features: their complexity is as it was"),
+        (
+            router.map_or(0, |_| replayed - reassessed),
+            "have no features, or another router model than today's: their complexity is as it was",
+        ),
     ];
     counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }

@@ -13,6 +13,7 @@ use router_model::measure::Rng;
 use super::again::{Again, Bench, Change, Leak};
 use super::summary::{Summary, Tally};
 use crate::config::{Config, Overrides};
+use crate::drift::{self, Drift};
 use crate::ledger::{Asked, Finish, LedgerError, Period, Row, Store};
 use crate::portfolio::Portfolio;
 use crate::settlement::route;
@@ -137,7 +138,10 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
     let targets: Vec<_> = targets.iter().map(|target| as_was(rng, target)).collect();
     let (request, caller) = (any_request(rng, model, wants), any_caller(rng));
     let situation = Situation { request: &request, caller: &caller, targets: &targets };
-    let decision = bench.policy.decide(&profile, &situation);
+    // Now and then drift had moved the thresholds.
+    let tightening = if chance(rng, 0.2) { unit(rng) / 4.0 } else { 0.0 };
+    let mut decision = bench.policy.decide(&Drift::tightened(&profile, tightening), &situation);
+    drift::tighten(&mut decision, tightening);
     let mut row = Row {
         team: caller.team.clone(),
         tags: caller.tags.join(","),
@@ -154,8 +158,9 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
         settle(rng, &mut row, plan);
     }
     let (tier, label, session_label) = (caller.tier, caller.label, caller.session_label);
-    row.situation =
-        Some(Arc::new(Asked { operation: "chat".into(), request, tier, label, session_label, router: None }));
+    let operation = "chat".into();
+    let asked = Asked { operation, request, tier, label, session_label, router: None, tightening };
+    row.situation = Some(Arc::new(asked));
     row.profile = Some(Arc::new(profile));
     row
 }
