@@ -24,8 +24,16 @@ use crate::profile::{Doubt, EntityKind, Profile};
 use crate::rules::{Action, PolicySet, Route, WhenCloudFails};
 use crate::target::{Availability, Location, Target};
 
-/// Output tokens assumed for a price estimate when the request sets no limit.
+/// Output tokens assumed for a price estimate when classification does not say.
 pub const EXPECTED_OUTPUT_TOKENS: u64 = 256;
+
+/// Output tokens assumed for a price estimate: what classification expects, within the request's limit.
+#[must_use]
+pub fn expected_output_tokens(profile: &Profile, limit: Option<u32>) -> u64 {
+    let expected =
+        if profile.output_tokens == 0 { EXPECTED_OUTPUT_TOKENS } else { u64::from(profile.output_tokens) };
+    limit.map_or(expected, |limit| expected.min(u64::from(limit)))
+}
 
 /// What the request asks for, apart from its text.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -309,10 +317,7 @@ impl PolicySet {
     fn sift(&self, profile: &Profile, situation: &Situation<'_>, label: Label) -> Vec<Alternative> {
         let usage = Usage {
             input_tokens: u64::from(profile.input_tokens),
-            output_tokens: situation
-                .request
-                .output_tokens_max
-                .map_or(EXPECTED_OUTPUT_TOKENS, |n| u64::from(n).min(EXPECTED_OUTPUT_TOKENS)),
+            output_tokens: expected_output_tokens(profile, situation.request.output_tokens_max),
             ..Usage::default()
         };
         situation

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
-use policies::decision::EXPECTED_OUTPUT_TOKENS;
+use policies::decision::expected_output_tokens;
 use policies::{Location, Plan, Profile, Target, Usage, Verdict, review};
 use router_model::AnswerModel;
 
@@ -222,10 +222,10 @@ async fn serve_weak<R: Ask>(
 impl<R: Ask> Call<'_, R> {
     /// What the call may use, where it is sent and nothing more is heard of it.
     fn estimate(&self) -> Usage {
-        let limit = self.request.output_tokens_max().map_or(EXPECTED_OUTPUT_TOKENS, u64::from);
+        let expected = expected_output_tokens(&self.profile, self.request.output_tokens_max());
         Usage {
             input_tokens: u64::from(self.input_tokens),
-            output_tokens: limit.min(EXPECTED_OUTPUT_TOKENS) * self.request.choices(),
+            output_tokens: expected * self.request.choices(),
             ..Usage::default()
         }
     }

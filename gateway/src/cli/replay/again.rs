@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use policies::decision::expected_output_tokens;
 use policies::{
     Availability, CallerFacts, Capabilities, Cost, Decision, Label, Location, Money, Outcome, PolicySet,
     Profile, RequestFacts, Situation, Target, Usage, Verdict, review,
@@ -230,13 +231,9 @@ fn used(row: &Recorded, profile: &Profile, request: &RequestFacts) -> Usage {
     if row.is_used {
         return row.usage;
     }
-    let expected = match u64::from(profile.output_tokens) {
-        0 => policies::decision::EXPECTED_OUTPUT_TOKENS,
-        expected => expected,
-    };
     Usage {
         input_tokens: u64::from(profile.input_tokens),
-        output_tokens: request.output_tokens_max.map_or(expected, |most| u64::from(most).min(expected)),
+        output_tokens: expected_output_tokens(profile, request.output_tokens_max),
         ..Usage::default()
     }
 }
