@@ -34,6 +34,10 @@ FIRST_LENGTH = 0.6
 SECOND_PENALTY = {"difficulty": 4000.0, "gap": 16000.0}
 GAP_MIN = 0.03
 OUTPUT_PENALTY = 30.0
+# The order of `policies::Task::ALL`.
+TASKS = ["open_qa", "closed_qa", "knowledge_mcq", "reading_mcq", "math", "code", "reasoning", "summarization", "rewriting",
+         "classification", "extraction", "creative_writing", "constrained_generation", "howto", "roleplay", "open_ended", "instruction"]
+TASK_COUNT = len(TASKS)
 # Penalty on (hand features, hashed words).
 PENALTY = {"centred_mixed": (100.0, 30.0), "centred_words": (3000.0, 10.0), "level": (30.0, None)}
 STEPS_WEIGHT = 0.5
@@ -63,13 +67,14 @@ class Model:
     bias: float
     kind_dense: np.ndarray
     kind_bias: np.ndarray
+    task_shift: np.ndarray
 
-    def score(self, z, hashed):
+    def score(self, z, hashed, task):
         logits = z @ self.kind_dense.T + self.kind_bias
         power = np.exp(logits - logits.max(1, keepdims=True))
         kind = power / power.sum(1, keepdims=True)
         sure = np.maximum(0.0, (kind - KIND_SURE) / (1.0 - KIND_SURE))
-        return z @ self.dense + hashed @ self.words + self.bias + KIND_SHIFT * (sure[:, 2] - sure[:, 0])
+        return z @ self.dense + hashed @ self.words + self.bias + KIND_SHIFT * (sure[:, 2] - sure[:, 0]) + shifted(self.task_shift, task)
 
 
 class Table:
@@ -96,6 +101,7 @@ class Table:
         self.vector_mean = vectors[self.trainable].mean(0)
         self.vector_scale = 1.0 / (vectors[self.trainable].std(0) + 1e-6)
         self.v = (vectors - self.vector_mean) * self.vector_scale
+        self.task = np.array([TASKS.index(row.task) if row.task in TASKS else -1 for row in rows])
         self.output_tokens = np.array([row.meta.get("output_tokens") or np.nan for row in rows], float)
         self.measured = [s for s in dict.fromkeys(self.source) if not np.isnan(self.fail[self.source == s]).all()]
 
@@ -199,8 +205,24 @@ def fit(table, keep):
         words += factor * head_words
         bias -= factor * raw.mean()
     raw = table.z[scope] @ dense + table.hashed[scope] @ words
-    dense[0] += FIRST_LENGTH * raw.std() / table.z[scope, 0].std()
-    return Model(dense, words, bias, *fit_kind(table, keep))
+    more = FIRST_LENGTH * raw.std() / table.z[scope, 0].std()
+    dense[0] += more
+    return Model(dense, words, bias, *fit_kind(table, keep), -more * task_lengths(table, keep))
+
+
+def task_lengths(table, keep):
+    """Mean length of the prompts of each kind of work, less the mean over all kinds that occur. The added weight of the length is
+    for prompts of one kind: a text to be summed up is not hard because it is longer than a question."""
+    means = np.full(TASK_COUNT, np.nan)
+    for task in range(TASK_COUNT):
+        rows = keep & table.trainable & (table.task == task)
+        if rows.any():
+            means[task] = table.z[rows, 0].mean()
+    return np.nan_to_num(means - np.nanmean(means))
+
+
+def shifted(shifts, task):
+    return np.where(task >= 0, shifts[np.maximum(task, 0)], 0.0)
 
 
 @dataclass
@@ -211,9 +233,10 @@ class Second:
     difficulty: np.ndarray
     gap: np.ndarray
     beside: np.ndarray
+    task_shift: np.ndarray
 
-    def added(self, z, v):
-        return v @ self.difficulty + v @ self.gap + z @ self.beside
+    def added(self, z, v, task):
+        return v @ self.difficulty + v @ self.gap + z @ self.beside + shifted(self.task_shift, task)
 
 
 def fit_second(table, keep, first):
@@ -226,8 +249,9 @@ def fit_second(table, keep, first):
     gap = solve_centred(table, table.v, *gap_target(table), keep, SECOND_PENALTY["gap"])
     gap *= SECOND_GAP * unit / (table.v[scope] @ gap).std()
     beside = both[width:].copy()
-    beside[0] += (SECOND_LENGTH - FIRST_LENGTH) * unit / table.z[scope, 0].std()
-    return Second(both[:width], gap, beside)
+    more = (SECOND_LENGTH - FIRST_LENGTH) * unit / table.z[scope, 0].std()
+    beside[0] += more
+    return Second(both[:width], gap, beside, -more * task_lengths(table, keep))
 
 
 def solve_centred(table, features, target, weight, keep, penalty):
@@ -261,13 +285,13 @@ def fit_kind(table, keep):
 
 
 def score(table, model, rows):
-    return model.score(table.z[rows], table.hashed[rows])
+    return model.score(table.z[rows], table.hashed[rows], table.task[rows])
 
 
 def both_scores(table, keep, rows):
     first = fit(table, keep)
     scores = score(table, first, rows)
-    return scores, scores + fit_second(table, keep, first).added(table.z[rows], table.v[rows])
+    return scores, scores + fit_second(table, keep, first).added(table.z[rows], table.v[rows], table.task[rows])
 
 
 def leave_one_source_out(table):

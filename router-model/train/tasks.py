@@ -4,11 +4,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 
-from heads import hash_fold
+from heads import TASKS, hash_fold
 
-# The order of `policies::Task::ALL`.
-TASKS = ["open_qa", "closed_qa", "knowledge_mcq", "reading_mcq", "math", "code", "reasoning", "summarization", "rewriting",
-         "classification", "extraction", "creative_writing", "constrained_generation", "howto", "roleplay", "open_ended", "instruction"]
 HASHED_SCALE = 4.0
 PENALTY_INVERSE = 0.3
 VECTOR_PENALTY_INVERSE = 0.05

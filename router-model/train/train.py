@@ -32,7 +32,7 @@ import plot
 import tasks
 
 MAGIC = b"SGRW"
-VERSION = 2
+VERSION = 3
 # Everyday and hand-picked prompts are few here and many in traffic, so they weigh more in calibration.
 ANCHOR_WEIGHT = 3.0
 # Share of the prompts whose probability the encoder moves by no more than `reach`.
@@ -194,15 +194,15 @@ def export(path, table, model, second, task_model, output_model, knots, usual, r
     with open(path, "wb") as file:
         file.write(MAGIC + struct.pack("<6I", VERSION, len(dense), words.size, len(task_bias), len(knots[0][0]), len(knots[1][0])))
         for part in (table.mean, table.scale, dense, [bias], model.kind_dense, model.kind_bias, [heads.KIND_SHIFT, heads.KIND_SURE], task_dense, task_bias, scales, *knots[0], [usual],
-                     output_model[0], [output_model[1]], second.beside, [reach], *knots[1]):
+                     output_model[0], [output_model[1]], model.task_shift, second.beside, second.task_shift, [reach], *knots[1]):
             file.write(f32(part).tobytes())
         file.write(vocabulary)
         file.write(codes.T.copy().tobytes())
     return {"mean": f32(table.mean).astype(float), "scale": f32(table.scale).astype(float), "knots": knots,
             "model": heads.Model(f32(dense).astype(float), codes[0].astype(float) * float(scales[0]), float(np.float32(bias)),
-                                 f32(model.kind_dense).astype(float), f32(model.kind_bias).astype(float)), "task_dense": f32(task_dense).astype(float),
+                                 f32(model.kind_dense).astype(float), f32(model.kind_bias).astype(float), f32(model.task_shift).astype(float)), "task_dense": f32(task_dense).astype(float),
             "task_words": codes[1:].astype(float) * scales[1:, None].astype(float), "task_bias": f32(task_bias).astype(float),
-            "beside": f32(second.beside).astype(float)}
+            "beside": f32(second.beside).astype(float), "beside_shift": f32(second.task_shift).astype(float)}
 
 
 def parity(path, table, model, vocabulary, network, tokenizer, folder):
@@ -210,11 +210,11 @@ def parity(path, table, model, vocabulary, network, tokenizer, folder):
     scores by PyTorch in 32 bits, which the graph must come near to."""
     dense, hashed, _, _ = featurize.run(PARITY_PROMPTS, vocabulary)
     z = heads.standardise(dense, model["mean"], model["scale"])
-    score = model["model"].score(z, hashed)
     task = np.argmax(z @ model["task_dense"].T + hashed @ model["task_words"].T + model["task_bias"], axis=1)
+    score = model["model"].score(z, hashed, task)
     texts = encoder.readings(PARITY_PROMPTS)
     said, exact = encoder.run(folder, tokenizer, texts), encoder.in_torch(network, tokenizer, texts)
-    both = calibrate.apply(model["knots"][1], score + z @ model["beside"] + said[:, :2].sum(1))
+    both = calibrate.apply(model["knots"][1], score + z @ model["beside"] + heads.shifted(model["beside_shift"], task) + said[:, :2].sum(1))
     cases = [{"prompt": prompt, "complexity": float(p), "task": tasks.TASKS[t], "with_encoder": float(b), "encoder": [float(x) for x in s[:2]],
               "pytorch": [float(x) for x in e[:2]]}
              for prompt, p, t, b, s, e in zip(PARITY_PROMPTS, calibrate.apply(model["knots"][0], score), task, both, said, exact)]

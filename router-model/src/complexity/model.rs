@@ -12,7 +12,7 @@ use super::features::{BUCKETS, DENSE, Extractor, Features, VOCABULARY_BITS, Voca
 use crate::Error;
 
 const MAGIC: &[u8] = b"SGRW";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Standardised features are cut here; training does the same.
 const CLIP: f32 = 4.0;
 /// Cut for the measure of strangeness, which has to see further than the score.
@@ -46,6 +46,8 @@ pub(super) struct Reading {
 pub(super) struct Blend {
     /// What the hand features add beside the encoder.
     beside: Vec<f32>,
+    /// What each kind of work adds there.
+    task_shift: Vec<f32>,
     pub(super) curve: Curve,
     /// By how much the encoder moved the probability of nine in ten prompts, at most.
     pub(super) reach: f32,
@@ -77,6 +79,8 @@ pub(super) struct Linear {
     usual_spread: f32,
     output_dense: Vec<f32>,
     output_bias: f32,
+    /// What each kind of work adds to the score.
+    task_shift: Vec<f32>,
     pub(super) blend: Blend,
     buckets: Box<[u8]>,
 }
@@ -104,6 +108,7 @@ impl Linear {
             .ok_or(Error::Weights("calibration does not rise"))?;
         let usual_spread = reader.floats(1)?[0];
         let (output_dense, output_bias) = (reader.floats(DENSE)?, reader.floats(1)?[0]);
+        let task_shift = reader.floats(Task::ALL.len())?;
         let blend = reader.blend(blend_knots)?;
         let vocabulary =
             Vocabulary::from_bytes(reader.take(VOCABULARY_BITS / 8)?).ok_or(Error::Weights("vocabulary"))?;
@@ -129,6 +134,7 @@ impl Linear {
             usual_spread,
             output_dense,
             output_bias,
+            task_shift,
             blend,
             buckets,
         })
@@ -144,16 +150,18 @@ impl Linear {
             spread += standard.clamp(-CLIP_STRANGE, CLIP_STRANGE).powi(2);
         }
         let hashed = self.hashed(&features.buckets);
-        let score = dot(&self.dense, &z) + hashed[0] + self.bias + self.kind(&z);
+        let task = self.task(&z, &hashed);
+        let shift = |table: &[f32]| table.get(task as usize).copied().unwrap_or_default();
+        let score = dot(&self.dense, &z) + hashed[0] + self.bias + self.kind(&z) + shift(&self.task_shift);
         let strangeness = (spread / DENSE as f32).sqrt() / self.usual_spread;
         let familiarity = features.coverage * (1.0 / strangeness.max(1.0));
         let output_tokens = (dot(&self.output_dense, &z) + self.output_bias).exp();
         Reading {
             score,
             familiarity: familiarity.clamp(0.0, 1.0),
-            task: self.task(&z, &hashed),
+            task,
             output_tokens: output_tokens.clamp(1.0, OUTPUT_TOKENS_MAX),
-            beside: dot(&self.blend.beside, &z),
+            beside: dot(&self.blend.beside, &z) + shift(&self.blend.task_shift),
         }
     }
 
@@ -216,13 +224,14 @@ impl<'a> Reader<'a> {
     }
 
     fn blend(&mut self, knots: usize) -> Result<Blend, Error> {
-        let (beside, reach) = (self.floats(DENSE)?, self.floats(1)?[0]);
+        let (beside, task_shift) = (self.floats(DENSE)?, self.floats(Task::ALL.len())?);
+        let reach = self.floats(1)?[0];
         let curve = Curve::new(self.floats(knots)?, self.floats(knots)?)
             .ok_or(Error::Weights("calibration of the encoder does not rise"))?;
         if !(0.0..=1.0).contains(&reach) {
             return Err(Error::Weights("reach of the encoder"));
         }
-        Ok(Blend { beside, curve, reach })
+        Ok(Blend { beside, task_shift, curve, reach })
     }
 
     /// Numbers; one that is not finite would reach every score.
