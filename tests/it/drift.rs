@@ -1,11 +1,10 @@
 //! Drift of traffic, tightened thresholds, and the exchange of the router model under load.
 
-use std::path::{Path, PathBuf};
-
 use harness::client::{Reply, ask, chat, get, send};
 use harness::eventually;
 use harness::process::{Gateway, run};
 use harness::upstream::Upstream;
+use harness::weights::retrained;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -98,17 +97,6 @@ async fn a_shift_of_traffic_is_seen_tightens_thresholds_and_can_be_accepted() {
     assert!(gateway.directory().join("sluicegate.drift.json").is_file());
 }
 
-/// A folder with the built-in router model, but for the weights of words.
-fn artifact(folder: &Path) -> PathBuf {
-    let built_in =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../router-model/src/complexity/weights/weights.bin");
-    let mut weights = std::fs::read(built_in).unwrap();
-    let words = weights.len() - 500_000;
-    weights[words..].fill(0);
-    std::fs::write(folder.join("weights.bin"), weights).unwrap();
-    folder.join("weights.bin")
-}
-
 async fn revision(gateway: &Gateway) -> String {
     let models = get(gateway.admin, "/admin/v1/models").await.json();
     models["router"]["revision"].as_str().unwrap().to_owned()
@@ -123,7 +111,8 @@ async fn the_router_model_is_exchanged_under_load_and_a_damaged_one_is_not() {
     let (usual, _) = decided(&gateway, &chat(gateway.data, &question).await).await;
 
     let folder = tempfile::tempdir().unwrap();
-    let file = artifact(folder.path());
+    retrained(folder.path(), 3.0);
+    let file = folder.path().join("weights.bin");
     let text = std::fs::read_to_string(gateway.config()).unwrap();
     let router = format!("\n[router]\nartifact = \"{}\"\n", folder.path().display());
     std::fs::write(gateway.config(), text + &router).unwrap();

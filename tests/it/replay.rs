@@ -1,10 +1,9 @@
 //! Another policy over the requests of a real gateway's ledger.
 
-use std::path::Path;
-
 use harness::client::{ask, chat, chat_with};
 use harness::process::{Gateway, run};
 use harness::upstream::Upstream;
+use harness::weights::retrained;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -28,21 +27,6 @@ fn replay(gateway: &Gateway, arguments: &[&str]) -> Value {
     let output = output(gateway, &all);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Writes the router model that ships with another bias, as training would write another model.
-fn retrain(folder: &Path, more: f32) {
-    let shipped =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../router-model/src/complexity/weights/weights.bin");
-    let mut bytes = std::fs::read(shipped).unwrap();
-    let at = |bytes: &[u8], at: usize| <[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap();
-    let features = u32::from_le_bytes(at(&bytes, 8)) as usize;
-    // Magic, version, three counts, two numbers of knots; then means, scales and weights of the features.
-    let bias = 28 + 4 * 3 * features;
-    let harder = f32::from_le_bytes(at(&bytes, bias)) + more;
-    bytes[bias..bias + 4].copy_from_slice(&harder.to_le_bytes());
-    std::fs::create_dir(folder).unwrap();
-    std::fs::write(folder.join("weights.bin"), bytes).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +106,7 @@ async fn a_policy_is_tried_on_stored_requests_and_nothing_is_sent() {
     assert_eq!(output(&gateway, &[]).status.code(), Some(2));
 
     let harder = directory.path().join("router");
-    retrain(&harder, 12.0);
+    retrained(&harder, 12.0);
     let retrained = replay(&gateway, &["--policy", "today.toml", "--router", harder.to_str().unwrap()]);
     assert_eq!(retrained["coverage"]["reassessed"], 4, "{retrained}");
     assert_eq!(

@@ -9,6 +9,7 @@ pub mod client;
 pub mod process;
 pub mod python;
 pub mod upstream;
+pub mod weights;
 
 use std::time::{Duration, Instant};
 
