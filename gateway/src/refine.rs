@@ -14,13 +14,18 @@ use router_model::complexity::View;
 
 use crate::telemetry::Metrics;
 
+/// Points on either side at which the policy is asked. A rule about a band of complexities narrower than a step may be missed.
+const STEPS: u8 = 3;
+
 /// Whether the policy decides alike whatever the encoder is expected to say.
 pub fn is_decisive(profile: &Profile, reach: f32, decide: impl Fn(&Profile) -> Decision) -> bool {
     let at = |moved: f32| {
         let complexity = (profile.complexity + moved).clamp(0.0, 1.0);
         outcome(&decide(&Profile { complexity, ..profile.clone() }))
     };
-    reach <= 0.0 || (at(-reach) == at(0.0) && at(0.0) == at(reach))
+    let usual = at(0.0);
+    let steps = (1..=STEPS).map(|step| reach * f32::from(step) / f32::from(STEPS));
+    reach <= 0.0 || steps.flat_map(|moved| [-moved, moved]).all(|moved| at(moved) == usual)
 }
 
 /// What matters of a decision: the rule, and the targets in their order.

@@ -294,7 +294,7 @@ impl Metrics {
         registry.register("sluicegate_cost_usd", "Cost of settled requests in dollars", self.cost.clone());
         registry.register(
             "sluicegate_saving_usd",
-            "Baseline less cost where that is positive, in dollars",
+            "Baseline less cost where that is positive, in dollars, before what shadows cost",
             self.saving.clone(),
         );
         registry.register(

@@ -137,6 +137,8 @@ impl Drift {
         self.requests.clear();
         self.answers.clear();
         state.comparisons = waiting();
+        state.calibration = None;
+        self.tightening.store(0.0_f32.to_bits(), Ordering::Relaxed);
         if self.setup.given.is_none() {
             state.reference = None;
         }
@@ -228,7 +230,7 @@ impl Drift {
     /// Moves the tightening to where it is called for.
     fn ease(&self, state: &mut State, now_ms: i64) {
         let elapsed = state.reviewed_ms.replace(now_ms).map_or(0, |before| (now_ms - before).max(0));
-        let psi = signal(&state.comparisons);
+        let psi = signal(&state.comparisons, self.tightening() > 0.0);
         let aim = tightening(psi, state.calibration.as_ref(), &self.setup.settings);
         let before = self.tightening();
         let now = eased(before, aim, Duration::from_millis(elapsed.unsigned_abs()));
@@ -351,11 +353,14 @@ fn worst(comparisons: &[(Dimension, Comparison)]) -> Verdict {
 }
 
 /// The larger index of complexity and confidence, where it is more than chance.
-fn signal(comparisons: &[(Dimension, Comparison)]) -> f64 {
+///
+/// A tightening keeps harder prompts from the local model, which moves its confidence: while it is in force only complexity counts,
+/// or it would keep itself alive.
+fn signal(comparisons: &[(Dimension, Comparison)], is_tight: bool) -> f64 {
     comparisons
         .iter()
         .filter(|(dimension, found)| {
-            matches!(dimension, Dimension::Complexity | Dimension::Confidence)
+            (*dimension == Dimension::Complexity || (*dimension == Dimension::Confidence && !is_tight))
                 && found.verdict == Verdict::Drifted
         })
         .map(|(_, found)| found.psi)

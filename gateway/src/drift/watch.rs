@@ -9,6 +9,8 @@ use crate::gateway::Gateway;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Of that many looks, one reads the ratings too: they come slowly, and are read on the ledger's own thread.
 const LOOKS_PER_READING: u32 = 30;
+/// Ratings of older answers say nothing about now: 30 days.
+const RATED_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
 
 /// Starts the task.
 pub fn watch(gateway: &Arc<Gateway>) {
@@ -35,9 +37,10 @@ pub async fn refresh(gateway: &Arc<Gateway>) {
 
 async fn review(gateway: &Arc<Gateway>, with_ratings: bool) {
     let latest = gateway.config.router.drift_window;
+    let (since, router) = (gateway.now_ms() - RATED_MS_MAX, gateway.router.revision());
     let rated = match with_ratings {
         false => None,
-        true => match gateway.ledger.query(move |store| store.rated_answers(latest)).await {
+        true => match gateway.ledger.query(move |store| store.rated_answers(latest, since, &router)).await {
             Ok(rated) => Some(rated),
             Err(error) => {
                 tracing::warn!(%error, "the ratings of answers could not be read");

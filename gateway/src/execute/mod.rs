@@ -95,7 +95,7 @@ pub async fn execute<R: Ask>(
         }
         account.attempt(target);
         let is_last = targets.peek().is_none() && weak.is_none();
-        match attempt(gateway, call, plan, target, account, (is_last, weak.is_some())).await {
+        match attempt(gateway, call, plan, target, account, is_last, weak.as_ref()).await {
             Ok(Attempt::GivenUp(mut tally)) => {
                 account.flagged(&std::mem::take(&mut tally.flags));
                 note_weakness(account, plan, target, "the beginning of the local answer", tally);
@@ -153,19 +153,23 @@ async fn attempt<R: Ask>(
     plan: &Plan,
     target: &Arc<Target>,
     account: &mut Account,
-    (is_last, is_escalation): (bool, bool),
+    is_last: bool,
+    weak: Option<&Weak>,
 ) -> Result<Attempt, Error> {
     match target.location {
         Location::Local => R::answer_locally(gateway, call, plan, target, &account.id()).await,
         Location::OnPrem | Location::Cloud => {
             account.sent(call.estimate());
             let asked = remote::answer(gateway, call, plan, target, is_last);
-            if !is_escalation {
-                return asked.await.map(Attempt::from);
-            }
+            let Some(weak) = weak else { return asked.await.map(Attempt::from) };
             // There is an answer to serve already, so there must be time left to serve it.
             let limit = gateway.config.server.request_timeout;
-            let until = call.until - (limit / 10).min(ESCALATION_MARGIN);
+            let margin = match weak {
+                Weak::Kept(..) => (limit / 10).min(ESCALATION_MARGIN),
+                // It has to be generated again.
+                Weak::GivenUp(_) => limit / 3,
+            };
+            let until = call.until - margin;
             let asked = tokio::time::timeout_at(until.into(), asked).await;
             asked.map_err(|_| Error::Deadline(limit))?.map(Attempt::from)
         }

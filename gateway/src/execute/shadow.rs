@@ -12,13 +12,13 @@ use std::time::Instant;
 use hyper::HeaderMap;
 use policies::{Location, Mode, Money, Plan, Price, Profile};
 use router_model::AnswerModel;
-use router_model::confidence::agreement;
+use router_model::confidence::{agreement, compares_results};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Answer, Call, execute};
 use crate::ask::Ask;
-use crate::error::Error;
+use crate::error::{Error, UpstreamFault};
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
 use crate::ledger::{Finish, Reservation, Row, month_start_ms};
@@ -32,6 +32,8 @@ const CONCURRENT: usize = 2;
 const HEARD_BYTES_MAX: usize = 1 << 16;
 /// The judge's name in the ledger, and the rule's in a shadow's row.
 const NAME: &str = "shadow";
+/// Judge of answers of which only the words were compared: that is told, and grades nothing.
+const OVERLAP: &str = "overlap";
 
 /// Places for shadows at work.
 #[derive(Debug, Clone)]
@@ -180,12 +182,13 @@ impl Shadow {
             answered = self.ask(&gateway, &mut account) => answered,
             () = gateway.tasks.stopping() => Err(Error::Draining),
         };
-        let agreement = match answered {
+        let (agreement, judge) = match answered {
             Ok(text) => {
                 let agreement = agreement(&self.heard, &text, self.profile.task);
+                let decides = compares_results(&self.heard, &text, self.profile.task);
                 account.note(&format!("it agrees with the served answer by {agreement:.2}"));
                 account.finish(Finish::Completed, 200, "");
-                agreement
+                (agreement, if decides { NAME } else { OVERLAP })
             }
             Err(error) => {
                 tracing::info!(kind = error.kind(), %error, "a shadow did not answer");
@@ -194,7 +197,7 @@ impl Shadow {
             }
         };
         gateway.metrics.shadowed(Shadowed::Judged, Some(agreement));
-        gateway.ledger.judge(&parent, NAME, f64::from(agreement), gateway.now_ms());
+        gateway.ledger.judge(&parent, judge, f64::from(agreement), gateway.now_ms());
     }
 
     /// Asks the shadow's target, and returns what it says.
@@ -216,9 +219,13 @@ impl Shadow {
         // Boxed: execution begins shadows, and a shadow is an execution.
         let asked = Box::pin(execute(gateway, &call, &self.plan, account));
         let asked = tokio::time::timeout_at(until.into(), asked).await;
-        let (answer, _) = asked.map_err(|_| Error::Deadline(limit))??;
-        let Answer::Whole(whole) = answer else { return Err(Error::Draining) };
-        let Some(tally) = &whole.tally else { return Err(Error::Draining) };
+        let (answer, target) = asked.map_err(|_| Error::Deadline(limit))??;
+        let fault = |fault| Error::Upstream { upstream: target.upstream.clone(), fault };
+        let Answer::Whole(whole) = answer else { return Err(fault(UpstreamFault::BrokenOff)) };
+        if !whole.status.is_success() {
+            return Err(fault(UpstreamFault::Status(whole.status.as_u16())));
+        }
+        let Some(tally) = &whole.tally else { return Err(fault(UpstreamFault::BrokenOff)) };
         account.first_byte();
         account.used(tally);
         Ok(text_of(&whole.body))

@@ -98,10 +98,12 @@ fn label(value: Option<&Value>) -> Result<Option<String>, Error> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     let word = value
         .as_str()
-        .filter(|word| !word.is_empty() && word.len() <= LABEL_CHARS_MAX && word.chars().all(fits));
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()) && word.len() <= LABEL_CHARS_MAX)
+        // More digits would be a number of somebody or something.
+        .filter(|word| word.chars().all(fits) && word.chars().filter(char::is_ascii_digit).count() <= 3);
     word.map(|word| Some(word.to_owned())).ok_or_else(|| {
         let message = format!(
-            "`label` is one word such as `too_short`: at most {LABEL_CHARS_MAX} of a-z, 0-9, `_` and `-`"
+            "`label` is one word such as `too_short`: at most {LABEL_CHARS_MAX} of a-z, `_`, `-` and up to three digits, a letter first"
         );
         Error::invalid("label", message)
     })

@@ -35,6 +35,11 @@ impl Store {
 
 /// `None` where nobody said how good the local answer was.
 fn graded(row: Recorded) -> Option<GradedRow> {
+    // What failed, or was no question to a chat model, grades no answer.
+    let is_chat = row.situation.as_ref().is_none_or(|situation| situation.operation == "chat");
+    if !row.is_completed || !is_chat {
+        return None;
+    }
     let by_person = row.feedback.filter(|_| row.route == "local").map(|score| f64::midpoint(score, 1.0));
     let (good, source) = match (by_person, row.agreement) {
         (Some(good), _) => (good, GoodSource::Feedback),
@@ -42,12 +47,15 @@ fn graded(row: Recorded) -> Option<GradedRow> {
         (None, None) => return None,
     };
     let cloud = cloud_cost(&row.alternatives);
+    // Where nothing else may serve a request, its local answer stands, however weak.
+    let strong = (!may_leave(&row.alternatives)).then_some(good);
     let model = if row.route == "local" { Some(row.served_model) } else { local_model(&row.alternatives) };
     let graded = GradedRow {
         id: row.id,
         time_ms: Some(row.time_ms),
         complexity: row.complexity,
-        confidence: row.confidence,
+        confidence: row.confidence.or(row.shadow_confidence),
+        strong,
         task: Some(row.task),
         language: Some(row.language),
         label: Some(row.label.as_str().to_owned()),
@@ -66,14 +74,25 @@ fn graded(row: Recorded) -> Option<GradedRow> {
 /// What the request was expected to cost where it would have gone if not here: at the target that comes first in the
 /// decision's order, else at the cheapest one.
 fn cloud_cost(alternatives: &[Considered]) -> Option<i64> {
-    let rank = |standing: &Stood| match standing {
-        Stood::Chosen => 0,
-        Stood::Fallback(place) => *place,
-        _ => u32::MAX,
-    };
     let away = alternatives.iter().filter(|considered| considered.location != Location::Local);
-    let priced = away.filter_map(|c| Some((rank(&c.standing), c.estimate.money()?.nanos())));
+    let priced = away.filter_map(|c| Some((rank(&c.standing)?, c.estimate.money()?.nanos())));
     priced.min().map(|(_, nanos)| nanos)
+}
+
+/// Could another place than this machine have served it?
+fn may_leave(alternatives: &[Considered]) -> bool {
+    let away = |considered: &Considered| considered.location != Location::Local;
+    alternatives.iter().any(|considered| away(considered) && rank(&considered.standing).is_some())
+}
+
+/// Place in the decision's order; `None` where the request could not go.
+const fn rank(standing: &Stood) -> Option<u32> {
+    match standing {
+        Stood::Chosen => Some(0),
+        Stood::Fallback(place) => Some(*place),
+        Stood::Eligible => Some(u32::MAX),
+        Stood::NotCleared | Stood::Incapable(_) | Stood::Unavailable(_) | Stood::NotAsked => None,
+    }
 }
 
 fn local_model(alternatives: &[Considered]) -> Option<String> {
@@ -88,7 +107,7 @@ mod tests {
     use policies::Label;
 
     use super::*;
-    use crate::ledger::{Feedback, Row};
+    use crate::ledger::{Feedback, Finish, Row};
 
     const ALTERNATIVES: &str = r#"[
         {"target":"local/small","location":"local","standing":"chosen","estimate":{"priced":0},"expected_quality":0.9},
@@ -106,6 +125,7 @@ mod tests {
             task: "math",
             language: String::from("en"),
             alternatives: String::from(ALTERNATIVES),
+            outcome: Finish::Completed,
             features: Some(Arc::from([1.0_f32, 2.0])),
             ..Row::new(id.into(), 7)
         };
@@ -153,5 +173,28 @@ mod tests {
         let line = serde_json::to_vec(&rows[0]).unwrap();
         assert_eq!(GradedRow::from_json(&line).unwrap(), rows[0], "what is written can be read");
         assert_eq!(rows[0].features.as_deref(), Some([1.0_f32, 2.0].as_slice()));
+    }
+
+    #[test]
+    fn what_may_not_leave_is_no_better_elsewhere_and_what_failed_grades_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&dir.path().join("l.db")).unwrap();
+        let kept = ALTERNATIVES.replace("{\"fallback\":1}", "\"not_cleared\"");
+        let (mut bound, mut failed) = (row("bound", "local"), row("failed", "local"));
+        bound.0.alternatives = kept;
+        failed.0.outcome = Finish::Failed;
+        store.write(&[bound, failed, row("free", "local")]).unwrap();
+        for id in ["bound", "failed", "free"] {
+            assert!(store.judge(id, "shadow", 0.25, 9).unwrap());
+        }
+        assert!(store.judge("free", "overlap", 1.0, 9).unwrap());
+        let mut found = Vec::new();
+        let period = Period { from_ms: 0, to_ms: 100, team: None };
+        let silent = store.graded(&period, |row| Ok::<_, LedgerError>(found.push(row))).unwrap();
+        let told: Vec<_> =
+            found.iter().map(|row| (&*row.id, row.good, row.strong, row.cloud_cost_nanos)).collect();
+        assert_eq!(silent, 1);
+        let expected = [("bound", Some(0.25), Some(0.25), None), ("free", Some(0.25), None, Some(900))];
+        assert_eq!(told, expected);
     }
 }

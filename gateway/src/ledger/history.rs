@@ -127,6 +127,10 @@ pub struct Recorded {
     pub complexity: f32,
     /// Confidence of the local answer, if there was one.
     pub confidence: Option<f32>,
+    /// The same of an answer that the embedded model gave unseen.
+    pub shadow_confidence: Option<f32>,
+    /// Was it answered in full?
+    pub is_completed: bool,
     /// Task.
     pub task: String,
     /// Language.
@@ -177,7 +181,10 @@ impl Store {
         let sql = format!(
             "SELECT requests.*, \
              (SELECT AVG(score) FROM feedback WHERE request_id = requests.id) AS mean_score, \
-             (SELECT AVG(agreement) FROM judgements WHERE request_id = requests.id) AS mean_agreement \
+             (SELECT AVG(agreement) FROM judgements WHERE request_id = requests.id AND judge = 'shadow') \
+             AS mean_agreement, \
+             (SELECT s.confidence FROM requests s WHERE s.shadow_of = requests.id AND s.state = 'settled' \
+              AND s.upstream = 'local' LIMIT 1) AS shadow_confidence \
              FROM requests WHERE state = 'settled' AND shadow_of = '' AND time_ms >= ?1 AND time_ms < ?2 \
              AND (?3 IS NULL OR team = ?3) {only} ORDER BY time_ms, id"
         );
@@ -249,6 +256,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Recorded> {
         label: row.get::<_, String>("label")?.parse().unwrap_or(Label::Restricted),
         complexity: row.get("complexity")?,
         confidence: row.get("confidence")?,
+        shadow_confidence: row.get("shadow_confidence")?,
+        is_completed: row.get::<_, String>("outcome")? == "completed",
         task: row.get("task")?,
         language: row.get("language")?,
         is_decided: !policy.is_empty(),

@@ -15,18 +15,25 @@ SELECT r.confidence, o.good, r.id FROM (
                  FROM feedback ORDER BY time_ms DESC LIMIT ?1)
   UNION ALL
   SELECT * FROM (SELECT 1 AS rank, request_id, time_ms, agreement AS good
-                 FROM judgements ORDER BY rowid DESC LIMIT ?1)
+                 FROM judgements WHERE judge = 'shadow' ORDER BY rowid DESC LIMIT ?1)
 ) o JOIN requests r ON r.id = o.request_id
-WHERE r.upstream = 'local' AND r.confidence IS NOT NULL AND r.state = 'settled'
+WHERE r.upstream = 'local' AND r.confidence IS NOT NULL AND r.state = 'settled' AND r.time_ms >= ?2
+  AND coalesce(json_extract(r.situation, '$.router'), ?3) = ?3
 ORDER BY o.rank, o.time_ms DESC";
 
 impl Store {
     /// Those of the `latest` pieces of feedback and of the `latest` judgements that are about served answers of local
-    /// models, at most `latest` in all. An answer counts once: by its last feedback, else by its last judgement.
+    /// models that came since a time and were judged by this router model, at most `latest` in all. An answer counts once:
+    /// by its last feedback, else by its last judgement.
     ///
     /// # Errors
     /// [`LedgerError::Sqlite`].
-    pub fn rated_answers(&self, latest: usize) -> Result<Vec<Rated>, LedgerError> {
+    pub fn rated_answers(
+        &self,
+        latest: usize,
+        since_ms: i64,
+        router: &str,
+    ) -> Result<Vec<Rated>, LedgerError> {
         let fail = |source| self.fail(source);
         let mut statement = self.connection.prepare_cached(RATED).map_err(fail)?;
         #[expect(clippy::cast_possible_truncation, reason = "a share needs no more digits")]
@@ -35,8 +42,9 @@ impl Store {
             let rated = Rated { confidence: confidence as f32, good: good.clamp(0.0, 1.0) as f32 };
             Ok((row.get::<_, String>(2)?, rated))
         };
-        let rows =
-            statement.query_map(params![i64::try_from(latest).unwrap_or(i64::MAX)], read).map_err(fail)?;
+        let rows = statement
+            .query_map(params![i64::try_from(latest).unwrap_or(i64::MAX), since_ms, router], read)
+            .map_err(fail)?;
         let rows = rows.collect::<Result<Vec<_>, _>>().map_err(fail)?;
         let mut seen = HashSet::new();
         let once = rows.into_iter().filter(|(id, _)| seen.insert(id.clone()));
@@ -76,9 +84,14 @@ mod tests {
         for id in ["both", "judged", "cloud"] {
             assert!(store.judge(id, "shadow", 0.125, 9).unwrap());
         }
-        let found = store.rated_answers(10).unwrap();
+        let found = store.rated_answers(10, 0, "r").unwrap();
         let expected = [Rated { confidence: 0.5, good: 0.75 }, Rated { confidence: 0.25, good: 0.125 }];
         assert_eq!(found, expected);
-        assert_eq!(store.rated_answers(1).unwrap().len(), 0, "the latest feedback is about other answers");
+        assert_eq!(store.rated_answers(10, 2, "r").unwrap().len(), 0, "they came before");
+        assert_eq!(
+            store.rated_answers(1, 0, "r").unwrap().len(),
+            0,
+            "the latest feedback is about other answers"
+        );
     }
 }

@@ -68,6 +68,7 @@ CREATE TABLE judgements (
   request_id TEXT NOT NULL, judge TEXT NOT NULL, agreement REAL NOT NULL, time_ms INTEGER NOT NULL,
   PRIMARY KEY (request_id, judge)
 ) STRICT;
+CREATE INDEX requests_shadow ON requests (shadow_of) WHERE shadow_of <> '';
 ";
 
 /// Brings a file to this version's schema. Returns the schema that was found; one that is newer is left alone.

@@ -44,6 +44,19 @@ pub fn agreement(one: &str, other: &str, task: Task) -> f32 {
     }
 }
 
+/// Whether [`agreement`] of these answers tells if one is as good as the other: results, entries or short answers were compared.
+/// Otherwise it only counts words in common.
+#[must_use]
+pub fn compares_results(one: &str, other: &str, task: Task) -> bool {
+    let (one, other) = (one.trim(), other.trim());
+    let short = |text: &str| text.split_whitespace().nth(SHORT_WORDS).is_none();
+    one == other
+        || (entries(one).is_some() && entries(other).is_some())
+        || (final_answer(one, task).is_some() && final_answer(other, task).is_some())
+        || short(one)
+        || short(other)
+}
+
 /// What an answer comes to, where the task is one that has a result: the last number of a sum, the letter of a choice.
 #[must_use]
 pub fn final_answer(text: &str, task: Task) -> Option<String> {

@@ -28,7 +28,7 @@ use crate::Error;
 use crate::artifact::Artifact;
 use crate::complexity::Curve;
 
-pub use agreement::{agreement, final_answer};
+pub use agreement::{agreement, compares_results, final_answer};
 pub use evidence::{Evidence, Gathering, OPENING_TOKENS};
 pub use features::{FEATURES, NAMES, features};
 

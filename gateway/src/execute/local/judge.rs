@@ -38,6 +38,8 @@ pub(super) struct Samples {
     request: GenerateRequest,
     count: u32,
     task: Task,
+    /// When the request's time is up.
+    until: Instant,
 }
 
 impl Judgement {
@@ -65,7 +67,7 @@ impl Judgement {
                 request.sampling.seed = Some(request.sampling.seed.unwrap_or_default().wrapping_add(1));
                 request.top_logprobs = None;
                 let (runtime, task) = (runtime.clone(), call.profile.task);
-                Self::Whole(Some(Box::new(Samples { runtime, request, count, task })))
+                Self::Whole(Some(Box::new(Samples { runtime, request, count, task, until: call.until })))
             }
         }
     }
@@ -89,7 +91,9 @@ impl Judgement {
         }
         let started = Instant::now();
         let taking = samples.take(answer, count);
-        match tokio::time::timeout(SAMPLES_WAIT, taking).await {
+        // Half of the time that is left, so that the answer, or an escalation, can still be served.
+        let left = samples.until.saturating_duration_since(started);
+        match tokio::time::timeout(SAMPLES_WAIT.min(left / 2), taking).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!(%error, "samples for self-consistency could not be taken"),
             Err(_) => tracing::info!("samples for self-consistency were not there in time"),
