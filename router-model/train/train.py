@@ -4,7 +4,8 @@
 
 Needs the packages of requirements.txt and cargo; takes about ten minutes on two cores, and fetches 150 MB from the package index
 once. Every run with the same data gives the same weights. `--traffic graded.jsonl` adds rows of one's own traffic, as
-`sluicegate export --what graded` writes them.
+`sluicegate export --what graded` writes them. Without `--data` the model that ships is fitted to them (`traffic.py`), which takes
+seconds.
 """
 
 import os
@@ -30,6 +31,7 @@ import heads
 import measure
 import plot
 import tasks
+import traffic
 
 MAGIC = b"SGRW"
 VERSION = 3
@@ -38,6 +40,7 @@ ANCHOR_WEIGHT = 3.0
 # Share of the prompts whose probability the encoder moves by no more than `reach`.
 REACH = 0.9
 RUNGS = ("features", "encoder")
+SHIPPED = pathlib.Path(__file__).resolve().parents[1] / "src/complexity/weights"
 PARITY_PROMPTS = [
     "What is the capital of Peru?",
     "Question: A train leaves at 9:40 and arrives at 13:05. How many minutes does the ride take?\nAnswer:",
@@ -52,12 +55,17 @@ PARITY_PROMPTS = [
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--data", required=True, help="folder with train_labeled.jsonl.gz and train_typed.jsonl.gz")
+    arguments.add_argument("--data", help="folder with train_labeled.jsonl.gz and train_typed.jsonl.gz")
     arguments.add_argument("--out", required=True, help="folder for weights.bin, encoder/, metrics.json, parity.json and reliability.svg")
     arguments.add_argument("--traffic", help="graded rows of one's own traffic, with features")
     arguments.add_argument("--base", help="folder for the published encoder [default: a temporary one]")
     arguments = arguments.parse_args()
     out = pathlib.Path(arguments.out)
+    if not arguments.data:
+        if not arguments.traffic:
+            raise SystemExit("give --data, --traffic, or both")
+        print(json.dumps(finite(traffic.refit(SHIPPED, arguments.traffic, out)), indent=1))
+        return
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         train(arguments, out, base.fetch(arguments.base or temporary), pathlib.Path(temporary))
