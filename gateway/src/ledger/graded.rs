@@ -190,7 +190,11 @@ mod tests {
         assert!(store.judge("free", "overlap", 1.0, 9).unwrap());
         let mut found = Vec::new();
         let period = Period { from_ms: 0, to_ms: 100, team: None };
-        let silent = store.graded(&period, |row| Ok::<_, LedgerError>(found.push(row))).unwrap();
+        let each = |row| {
+            found.push(row);
+            Ok::<_, LedgerError>(())
+        };
+        let silent = store.graded(&period, each).unwrap();
         let told: Vec<_> =
             found.iter().map(|row| (&*row.id, row.good, row.strong, row.cloud_cost_nanos)).collect();
         assert_eq!(silent, 1);
