@@ -100,3 +100,48 @@ async fn the_features_decide_alone_where_the_encoder_is_switched_off() {
     assert_eq!(rungs(&gateway).await, [1, 0, 0]);
     assert!(!gateway.log().contains("encoder"), "{}", gateway.log());
 }
+
+/// One question in frames that make it no harder: each is decided like the bare one.
+#[test]
+fn a_question_is_decided_alike_in_any_frame() {
+    ensure_library();
+    let question =
+        "A tank holds 240 litres and loses 3 litres every 5 minutes. After how many hours is it empty?";
+    let user = |text: String| json!([{"role": "user", "content": text}]);
+    let mut frames = vec![user(question.to_owned())];
+    frames.extend(
+        [
+            "Question: {}\nAnswer:",
+            "Q: {}\nA:",
+            "{}\nLet's think step by step.",
+            "Please answer the following question: {}",
+            "Solve the following math problem: {}\nShow your work.",
+            "### Instruction:\n{}\n\n### Response:",
+            "Q: What is 2 + 2?\nA: 4\n\nQ: {}\nA:",
+            "  {}  \n\n",
+            "{}\nPut your final answer in a box.",
+        ]
+        .map(|frame| user(frame.replace("{}", question))),
+    );
+    frames.push(json!([{"role": "system", "content": "You are a helpful assistant. Be brief and polite."},
+                       {"role": "user", "content": question}]));
+    frames.push(
+        json!([{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello, how can I help?"},
+                       {"role": "user", "content": question}]),
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let decided = |messages: &Value| {
+        let file = directory.path().join("request.json");
+        std::fs::write(&file, json!({"model": "auto", "messages": messages}).to_string()).unwrap();
+        let output = run(&["explain", "--json", "--file", "request.json"], directory.path(), "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (told["rule"].clone(), told["profile"]["complexity"].as_f64().unwrap())
+    };
+    let (rule, complexity) = decided(&frames[0]);
+    for frame in &frames[1..] {
+        let found = decided(frame);
+        assert_eq!(found.0, rule, "{frame}");
+        assert!((found.1 - complexity).abs() < 0.04, "{complexity} became {} in {frame}", found.1);
+    }
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use comfy_table::Table;
 use hyper::HeaderMap;
-use policies::{Cost, Decision, Outcome as Decided, Plan, Profile, Standing};
+use policies::{Cost, Decision, Outcome as Decided, Plan, Profile, Rung, Standing};
 use serde_json::json;
 
 use super::{CliError, Common, Outcome, print};
@@ -133,7 +133,8 @@ fn as_json(profile: &Profile, decision: &Decision, prompt: &router_model::Prompt
     json!({
         "profile": {
             "complexity": profile.complexity, "confidence": profile.confidence, "task": profile.task,
-            "language": profile.language, "input_tokens": profile.input_tokens, "findings": findings,
+            "language": profile.language, "input_tokens": profile.input_tokens,
+            "output_tokens": profile.output_tokens, "rung": profile.rung, "findings": findings,
             "topics": profile.sensitivity.topics, "doubt": profile.sensitivity.doubt,
         },
         "label": decision.labelled.label, "because": decision.labelled.because,
@@ -150,8 +151,17 @@ fn for_people(profile: &Profile, decision: &Decision) -> String {
         out.push('\n');
     };
     line(format!(
-        "profile     complexity {:.2}, task {}, language {}, about {} tokens",
-        profile.complexity, profile.task, profile.language, profile.input_tokens
+        "profile     complexity {:.2} (by {}), task {}, language {}, about {} tokens, answer about {}",
+        profile.complexity,
+        match profile.rung {
+            Rung::Features => "features",
+            Rung::Encoder => "features and encoder",
+            Rung::Late => "features; the encoder failed",
+        },
+        profile.task,
+        profile.language,
+        profile.input_tokens,
+        profile.output_tokens
     ));
     let kinds: Vec<String> =
         decision.labelled.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
