@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
+use router_model::measure;
 use serde::Serialize;
 
 use super::item::Fault;
 
-/// The 97.5th percentile of the standard normal distribution.
-const Z: f64 = 1.959_964;
+/// An interval holds the truth but for this share of cases.
+const RISK: f64 = 0.05;
 
 /// How one question went.
 #[derive(Debug, Serialize)]
@@ -295,37 +296,15 @@ impl Speed {
 /// Wilson's score interval of a share, at 95 %.
 #[expect(clippy::cast_precision_loss, reason = "counts of questions")]
 fn wilson(successes: usize, trials: usize) -> Option<(f64, f64)> {
-    if trials == 0 {
-        return None;
-    }
-    let n = trials as f64;
-    let p = successes as f64 / n;
-    let middle = p + Z * Z / (2.0 * n);
-    let reach = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    Some((((middle - reach) / scale).max(0.0), ((middle + reach) / scale).min(1.0)))
+    measure::bounds::wilson(successes as f64 / trials as f64, trials as u64, RISK)
 }
 
 /// Chance that a right answer has more confidence than a wrong one, ties counting half (Mann and Whitney's U);
 /// `None` if there are only right or only wrong ones.
-#[expect(clippy::cast_precision_loss, reason = "counts of questions")]
 fn auroc(scored: &[(f64, bool)]) -> Option<f64> {
-    let of = |wanted: bool| scored.iter().filter(move |(_, correct)| *correct == wanted).map(|(c, _)| *c);
-    let (right, wrong): (Vec<f64>, Vec<f64>) = (of(true).collect(), of(false).collect());
-    if right.is_empty() || wrong.is_empty() {
-        return None;
-    }
-    let mut wrong_sorted = wrong;
-    wrong_sorted.sort_by(f64::total_cmp);
-    let wins: f64 = right
-        .iter()
-        .map(|one| {
-            let below = wrong_sorted.partition_point(|other| other < one);
-            let not_above = wrong_sorted.partition_point(|other| other <= one);
-            (below + not_above) as f64 / 2.0
-        })
-        .sum();
-    Some(wins / (right.len() * wrong_sorted.len()) as f64)
+    let confidences: Vec<f64> = scored.iter().map(|(confidence, _)| *confidence).collect();
+    let correct: Vec<bool> = scored.iter().map(|(_, correct)| *correct).collect();
+    measure::auroc(&measure::Ranking::new(&confidences), &correct, &vec![1; scored.len()])
 }
 
 #[cfg(test)]
