@@ -228,11 +228,11 @@ async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>) 
         return;
     }
     let amount = gateway.drift.tightening();
-    let decides = |profile: &Profile| {
-        let profile = Drift::tightened(profile, amount);
-        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, identity).1
-    };
-    if !refine::is_decisive(profile, classifier.encoder_reach(), decides) {
+    let (wants, targets) = inbound.request.targets(&gateway.portfolio);
+    let request = inbound.request.facts(wants);
+    let situation = Situation { request: &request, caller: &identity.facts, targets: &targets };
+    let decides = |profile: &Profile| gateway.policy.decide(&Drift::tightened(profile, amount), &situation);
+    if classifier.can_ask(view) && !refine::is_decisive(profile, classifier.encoder_reach(), decides) {
         let deadline = gateway.config.router.encoder_deadline;
         refine::refine(classifier, profile, view, deadline, &gateway.metrics)
             .instrument(tracing::debug_span!("encoder"))

@@ -19,9 +19,10 @@ const STEPS: u8 = 3;
 
 /// Whether the policy decides alike whatever the encoder is expected to say.
 pub fn is_decisive(profile: &Profile, reach: f32, decide: impl Fn(&Profile) -> Decision) -> bool {
-    let at = |moved: f32| {
-        let complexity = (profile.complexity + moved).clamp(0.0, 1.0);
-        outcome(&decide(&Profile { complexity, ..profile.clone() }))
+    let mut probe = profile.clone();
+    let mut at = |moved: f32| {
+        probe.complexity = (profile.complexity + moved).clamp(0.0, 1.0);
+        outcome(&decide(&probe))
     };
     let usual = at(0.0);
     let steps = (1..=STEPS).map(|step| reach * f32::from(step) / f32::from(STEPS));
