@@ -4,7 +4,7 @@
 //! a line. Fields that a reader does not know are ignored, so that a writer may add some. Invariant:
 //! [`GradedRow::from_json`] only returns rows whose numbers are in their ranges.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Who or what said how good a local answer was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +30,23 @@ impl GoodSource {
     }
 }
 
+// Numbers are read with more digits than are kept: one that does not fit becomes infinite, and is refused by its field's name.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is refused by `validate`")]
+fn narrow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    f64::deserialize(deserializer).map(|value| value as f32)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is refused by `validate`")]
+fn narrow_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
+    Option::<f64>::deserialize(deserializer).map(|value| value.map(|value| value as f32))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit is refused by `validate`")]
+fn narrow_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f32>>, D::Error> {
+    let list = Option::<Vec<f64>>::deserialize(deserializer)?;
+    Ok(list.map(|list| list.into_iter().map(|value| value as f32).collect()))
+}
+
 /// One request, graded or still to be graded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GradedRow {
@@ -39,9 +56,10 @@ pub struct GradedRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<i64>,
     /// P(a strong model is needed) in `[0, 1]`, as the router said before anything was generated.
+    #[serde(deserialize_with = "narrow")]
     pub complexity: f32,
     /// P(the local answer is good enough) in `[0, 1]`, as said after it was generated; `None` without one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "narrow_option")]
     pub confidence: Option<f32>,
     /// Kind of task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +89,7 @@ pub struct GradedRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_cost_nanos: Option<i64>,
     /// Dense features of the router model, for training; their number belongs to the artifact that made them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "narrow_list")]
     pub features: Option<Vec<f32>>,
     /// The prompt, only where a policy lets prompts be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
