@@ -9,7 +9,7 @@
 //!
 //! Conditions cannot read findings or labels. Raising the sensitivity of a request therefore only removes
 //! targets from an order that stays as it was, and every target that remains is cleared for the higher label:
-//! raising sensitivity never moves a request to a less cleared place. A property test holds this.
+//! raising sensitivity never moves a request further out to a place that may see less. A property test holds this.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
