@@ -7,10 +7,12 @@
 //! Left out: the encoder that judges difficulty, which is asked only where the policy's answer hangs on it (`refine`).
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use policies::Profile;
+use policies::{Doubt, Profile};
 use router_model::Classifier;
 use router_model::complexity::View;
+use router_model::names::{AskedNames, FoundNames};
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
@@ -34,6 +36,8 @@ pub struct Classified<R> {
     pub features: Option<Arc<[f32]>>,
     /// The classifier that said so: another may take over meanwhile.
     pub classifier: Arc<Classifier>,
+    /// Place of the end user's name among the texts.
+    user_segment: Option<usize>,
 }
 
 /// Finds out what a request holds. Where the end user's name is itself a finding, the request withholds it.
@@ -46,7 +50,38 @@ pub struct Classified<R> {
 pub async fn classify<R: Ask>(gateway: &Arc<Gateway>, inbound: Inbound<R>) -> Result<Classified<R>, Error> {
     let bytes = inbound.request.body().len();
     let looking = gateway.clone();
-    apart(bytes, move || look(&looking, inbound)).instrument(tracing::debug_span!("classification")).await
+    let looked = apart(bytes, move || look(&looking, inbound));
+    let (mut classified, asked) = looked.instrument(tracing::debug_span!("classification")).await?;
+    let found = names(gateway, asked, bytes).instrument(tracing::debug_span!("names")).await?;
+    Classifier::add_names(&mut classified.profile, found);
+    withhold(&mut classified);
+    Ok(classified)
+}
+
+/// What the names model says, if it says so in time.
+async fn names(gateway: &Gateway, asked: AskedNames, bytes: usize) -> Result<FoundNames, Error> {
+    let AskedNames { known: mut found, unread } = asked;
+    let Some(unread) = unread else { return Ok(found) };
+    let started = Instant::now();
+    let more = match tokio::time::timeout(gateway.config.detection.names_deadline, unread.tagged()).await {
+        Ok(Ok(tagged)) => apart(bytes, move || Ok(tagged.found())).await?,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the names model failed");
+            FoundNames::doubtful(Doubt::DetectorError)
+        }
+        Err(_) => FoundNames::doubtful(Doubt::DetectorTimeout),
+    };
+    gateway.metrics.named(started.elapsed().as_secs_f64());
+    found.join(more);
+    Ok(found)
+}
+
+/// What was found to be sensitive is not stored, whatever field it came in.
+fn withhold<R: Ask>(classified: &mut Classified<R>) {
+    let user = classified.user_segment;
+    if classified.profile.sensitivity.findings.iter().any(|found| Some(found.segment) == user) {
+        classified.inbound.request.withhold_user();
+    }
 }
 
 /// Computes, on a thread of its own where there is much to read.
@@ -65,19 +100,14 @@ pub async fn apart<T: Send + 'static>(
 }
 
 /// Patterns and features: pure computing.
-fn look<R: Ask>(gateway: &Gateway, mut inbound: Inbound<R>) -> Result<Classified<R>, Error> {
+fn look<R: Ask>(gateway: &Gateway, inbound: Inbound<R>) -> Result<(Classified<R>, AskedNames), Error> {
     let classifier = gateway.classifier();
     let prompt = inbound.prompt()?;
     let (profile, view) = classifier.look(&prompt);
-    let findings = profile.sensitivity.findings.iter();
-    let withheld =
-        findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
+    let asked = classifier.ask_names(&prompt);
+    let user_segment = prompt.segments.iter().position(|segment| segment.path == "user");
     let stores = gateway.config.ledger_features && R::ROUTED;
     let features = stores.then(|| classifier.dense_features(&prompt)).flatten().map(Arc::from);
     drop(prompt);
-    if withheld {
-        // What was found to be sensitive is not stored, whatever field it came in.
-        inbound.request.withhold_user();
-    }
-    Ok(Classified { inbound, profile, view, features, classifier })
+    Ok((Classified { inbound, profile, view, features, classifier, user_segment }, asked))
 }

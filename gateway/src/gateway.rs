@@ -100,7 +100,7 @@ impl Gateway {
             spent.insert(team.name.clone(), reader.spent_since(&team.name, month)?);
         }
         let budgets = Budgets::new(&config.teams, month, |team| spent.get(team).copied().unwrap_or_default());
-        let router = RouterModel::load(&config.router, clock()).map_err(BuildError::Classifier)?;
+        let router = RouterModel::load(config.classifier(), clock()).map_err(BuildError::Classifier)?;
         let drift = Drift::new(drift_setup(&config), &router.revision());
         let portfolio = Portfolio::new(&config)?;
         Ok(Arc::new(Self {
@@ -170,6 +170,9 @@ impl Gateway {
         let chat = self.portfolio.locals.iter().filter_map(|local| local.fault());
         let encoder = self.portfolio.encoder.iter().filter_map(LocalEncoder::fault);
         let mut faults: Vec<String> = chat.chain(encoder).map(|why| why.to_string()).collect();
+        if self.classifier().lacks_names() {
+            faults.push(String::from("the names model is not loaded: every request is in doubt"));
+        }
         if !self.ledger.is_writable().await {
             faults.push(String::from("the ledger cannot be written"));
         }

@@ -154,6 +154,7 @@ pub struct Metrics {
     decision: Histogram,
     rungs: Family<RungLabel, Counter>,
     encoder: Histogram,
+    names: Histogram,
     drift: DriftGauges,
     router_info: Family<RevisionLabel, Gauge>,
     router_reloads: Family<OutcomeLabel, Counter>,
@@ -264,6 +265,7 @@ impl Default for Metrics {
             ]),
             rungs: Family::default(),
             encoder: Histogram::new([1e-3, 2e-3, 3e-3, 5e-3, 8e-3, 1.2e-2, 2e-2, 3e-2, 5e-2, 0.1, 0.25]),
+            names: Histogram::new([1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0]),
             drift: DriftGauges::default(),
             router_info: Family::default(),
             router_reloads: Family::default(),
@@ -359,6 +361,11 @@ impl Metrics {
             "sluicegate_router_encoder_seconds",
             "Time that a request waited for the router model's encoder",
             self.encoder.clone(),
+        );
+        registry.register(
+            "sluicegate_names_seconds",
+            "Time that a request with new text waited for the names model",
+            self.names.clone(),
         );
         self.drift.register(registry);
         registry.register(
@@ -503,6 +510,11 @@ impl Metrics {
     /// Observes what a request waited for the encoder.
     pub fn encoded(&self, seconds: f64) {
         self.encoder.observe(seconds);
+    }
+
+    /// Observes what a request waited for the names model.
+    pub fn named(&self, seconds: f64) {
+        self.names.observe(seconds);
     }
 
     /// Counts an attempt to exchange the router model.

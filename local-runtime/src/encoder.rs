@@ -134,8 +134,6 @@ pub struct Tagging {
     pub tokens: Vec<TaggedToken>,
     /// In how many windows the text was read.
     pub windows: usize,
-    /// Time that was spent computing.
-    pub busy: Duration,
 }
 
 /// A token with its scores.
@@ -243,22 +241,33 @@ impl Encoder {
         })
     }
 
-    /// Queues a text for tagging; tokenises it on the calling thread and never waits. A text longer than the model reads
+    /// Queues texts for tagging; tokenises them on the calling thread and never waits. A text longer than the model reads
     /// is read in overlapping windows, see the module `window` for how their answers are merged.
     ///
     /// # Errors
     /// As [`Encoder::embed`], but for dimensions and [`Error::InputTooLong`].
-    pub fn tag(&self, text: &str) -> Result<Pending<Tagging>> {
+    pub fn tag<T: AsRef<str>>(&self, texts: &[T]) -> Result<Pending<Vec<Tagging>>> {
         let inner = &self.inner;
         inner.expect(EncoderTask::Tag)?;
-        let tokens = inner.tokenizer.encode_with_offsets(text)?;
         let (before, after) = inner.tokenizer.markers();
-        let windows = window::windows(tokens.ids.len(), inner.info.max_tokens - before - after);
-        let texts: Vec<_> =
-            windows.iter().map(|window| inner.tokenizer.marked(&tokens.ids[window.clone()])).collect();
-        inner.check_total(&texts)?;
+        let (mut plans, mut rows) = (Vec::with_capacity(texts.len()), Vec::new());
+        for text in texts {
+            let tokens = inner.tokenizer.encode_with_offsets(text.as_ref())?;
+            let windows = window::windows(tokens.ids.len(), inner.info.max_tokens - before - after);
+            rows.extend(windows.iter().map(|window| inner.tokenizer.marked(&tokens.ids[window.clone()])));
+            plans.push((tokens.offsets, windows));
+        }
+        inner.check_total(&rows)?;
         let labels = inner.info.labels.len();
-        inner.submit(texts, 0, move |answer| merge(&tokens.offsets, &windows, labels, answer))
+        inner.submit(rows, 0, move |answer| {
+            let mut rows = answer.rows.as_slice();
+            let each = |(offsets, windows): &(Vec<_>, Vec<Range<usize>>)| {
+                let (own, rest) = rows.split_at(windows.len());
+                rows = rest;
+                merge(offsets, windows, labels, own)
+            };
+            plans.iter().map(each).collect()
+        })
     }
 
     /// Requests waiting or at work.
@@ -369,13 +378,13 @@ impl Drop for Inner {
 }
 
 /// One answer a token out of those of the windows.
-fn merge(offsets: &[(usize, usize)], windows: &[Range<usize>], labels: usize, answer: Answer) -> Tagging {
+fn merge(offsets: &[(usize, usize)], windows: &[Range<usize>], labels: usize, rows: &[Vec<f32>]) -> Tagging {
     let owners = window::owners(windows, offsets.len());
     let token = |(index, &(start, end)): (usize, &(usize, usize))| {
         let window = owners[index];
         let at = (index - windows[window].start) * labels;
-        TaggedToken { start, end, logits: answer.rows[window][at..at + labels].to_vec() }
+        TaggedToken { start, end, logits: rows[window][at..at + labels].to_vec() }
     };
     let tokens = offsets.iter().enumerate().map(token).collect();
-    Tagging { tokens, windows: windows.len(), busy: answer.busy }
+    Tagging { tokens, windows: windows.len() }
 }

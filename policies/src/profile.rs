@@ -221,6 +221,8 @@ words! {
         DetectorError = "detector_error",
         /// A detector did not finish in time.
         DetectorTimeout = "detector_timeout",
+        /// A model that detection needs is not loaded: its file is missing or damaged, or it is still being loaded.
+        ModelMissing = "model_missing",
         /// The text is longer than the detectors read.
         TextTooLong = "text_too_long",
         /// An image that nobody here can read.

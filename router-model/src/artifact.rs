@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
 
@@ -104,10 +105,52 @@ impl Artifact {
     }
 }
 
-fn read_file(path: &Path) -> Result<Cow<'static, [u8]>, Error> {
+pub(crate) fn read_file(path: &Path) -> Result<Cow<'static, [u8]>, Error> {
     let fail = |source| Error::Artifact { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(fail)?.len() > BYTES_MAX {
         return Err(fail(std::io::Error::other("larger than 64 MiB")));
     }
     Ok(Cow::Owned(std::fs::read(path).map_err(fail)?))
+}
+
+/// The beginning of a hash of files with their names.
+pub(crate) fn revision_of(files: &[(&'static str, Cow<'static, [u8]>)]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, bytes) in files {
+        hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    }
+    hasher.finalize().to_hex()[..REVISION_DIGITS].to_owned()
+}
+
+/// Puts files into a folder of their own below `cache`, named by their revision. Complete or not there: it is renamed into
+/// place.
+pub(crate) fn unpack(
+    files: &[(&'static str, Cow<'static, [u8]>)],
+    revision: &str,
+    cache: &Path,
+) -> Result<PathBuf, Error> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let folder = cache.join(revision);
+    let whole = |folder: &Path| {
+        files.iter().all(|(name, bytes)| std::fs::read(folder.join(name)).is_ok_and(|found| found == **bytes))
+    };
+    if whole(&folder) {
+        return Ok(folder);
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = cache.join(format!(".{revision}-{}-{number}", std::process::id()));
+    let fail = |source| Error::Artifact { path: temporary.clone(), source };
+    std::fs::create_dir_all(&temporary).map_err(fail)?;
+    for (name, bytes) in files {
+        std::fs::write(temporary.join(name), bytes).map_err(fail)?;
+    }
+    // A damaged folder makes way; another process may have been faster, which is as good.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(fail)?;
+    }
+    let renamed = std::fs::rename(&temporary, &folder);
+    if renamed.is_err() {
+        std::fs::remove_dir_all(&temporary).map_err(fail)?;
+    }
+    if whole(&folder) { Ok(folder) } else { renamed.map(|()| folder).map_err(fail) }
 }

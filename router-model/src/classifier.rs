@@ -4,6 +4,7 @@
 //! leaves a doubt; classification neither blocks nor panics. Complexity looks only at text and shape; what
 //! the profile means for routing is the policy's word.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +17,8 @@ use crate::complexity::{Assessment, ComplexityModel, RungConfig, View, encoder};
 use crate::confidence::AnswerModel;
 use crate::config::{ClassifierConfig, MEMO_TEXT_BYTES_MIN};
 use crate::memo::Memo;
-use crate::sensitivity::{Detector, Scan};
+use crate::names::{AskedNames, FoundNames, Names, NamesArtifact, NamesConfig, NamesMode};
+use crate::sensitivity::{self, Detector, LocalFinding, Scan};
 use crate::{Error, Prompt, Role, Segment, tokens};
 
 /// Turns prompts into profiles. Built once and shared; `classify` may run on any number of threads.
@@ -25,9 +27,10 @@ pub struct Classifier {
     detector: Detector,
     model: ComplexityModel,
     answers: Arc<AnswerModel>,
-    memo: Memo,
+    memo: Memo<Scan>,
     artifact: Artifact,
     rung: OnceLock<encoder::Rung>,
+    names: OnceLock<Arc<Names>>,
 }
 
 impl std::fmt::Debug for Classifier {
@@ -48,7 +51,16 @@ impl Classifier {
         let model = ComplexityModel::from_artifact(&artifact)?;
         let answers = Arc::new(AnswerModel::from_artifact(&artifact)?);
         let memo = Memo::new(config.memo_entries);
-        Ok(Self { config, detector, model, answers, memo, artifact, rung: OnceLock::new() })
+        Ok(Self {
+            config,
+            detector,
+            model,
+            answers,
+            memo,
+            artifact,
+            rung: OnceLock::new(),
+            names: OnceLock::new(),
+        })
     }
 
     /// Which trained artifact it uses: the beginning of a hash of its files.
@@ -76,10 +88,85 @@ impl Classifier {
         Ok(())
     }
 
+    /// Whether names are to be found and the model for it is not there.
+    #[must_use]
+    pub fn lacks_names(&self) -> bool {
+        self.config.names == NamesMode::Required && self.names.get().is_none()
+    }
+
     /// Whether the encoder can be asked.
     #[must_use]
     pub fn has_encoder(&self) -> bool {
         self.rung.get().is_some()
+    }
+
+    /// Loads the model that finds names, whose files are put below `cache`. From then on [`Classifier::ask_names`] asks it.
+    /// Blocks for about a second; a second call does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Artifact`], [`Error::Weights`] and [`Error::Encoder`]; requests stay in doubt where the model is required.
+    pub fn load_names(&self, library: &Path, cache: &Path, config: &NamesConfig) -> Result<(), Error> {
+        if self.names.get().is_none() {
+            let folder = self.config.names_artifact.as_deref();
+            let artifact = folder.map_or_else(|| Ok(NamesArtifact::embedded()), NamesArtifact::read)?;
+            let names = Names::load(&artifact, library, cache, config, self.config.memo_entries)?;
+            let _ = self.names.set(Arc::new(names));
+        }
+        Ok(())
+    }
+
+    /// Uses the names model that another classifier has loaded, if it has one and this one has none.
+    pub fn share_names(&self, of: &Self) {
+        if let Some(names) = of.names.get() {
+            let _ = self.names.set(Arc::clone(names));
+        }
+    }
+
+    /// Which names model is loaded: the beginning of a hash of its files.
+    #[must_use]
+    pub fn names_revision(&self) -> Option<&str> {
+        self.names.get().map(|names| names.revision())
+    }
+
+    /// Puts the texts of a prompt before the model that finds names, without waiting for it.
+    #[must_use]
+    pub fn ask_names(&self, prompt: &Prompt<'_>) -> AskedNames {
+        let nothing = |known| AskedNames { known, unread: None };
+        match (self.config.names, self.names.get()) {
+            (NamesMode::Off, _) | (NamesMode::WhenAvailable, None) => nothing(FoundNames::default()),
+            (NamesMode::Required, None) => nothing(FoundNames::doubtful(Doubt::ModelMissing)),
+            (_, Some(names)) => names.ask(prompt, self.config.text_bytes_max),
+        }
+    }
+
+    /// Finds names and puts them into a profile of the same prompt, waiting for the model on this thread.
+    pub fn name(&self, prompt: &Prompt<'_>, profile: &mut Profile) {
+        let AskedNames { known: mut found, unread } = self.ask_names(prompt);
+        if let Some(unread) = unread {
+            found.join(unread.wait().unwrap_or_else(|_| FoundNames::doubtful(Doubt::DetectorError)));
+        }
+        Self::add_names(profile, found);
+    }
+
+    /// Puts the names that were found into a profile of the same prompt.
+    pub fn add_names(profile: &mut Profile, found: FoundNames) {
+        let all = &mut profile.sensitivity;
+        let named = found.segments.into_iter().filter(|(_, names)| !names.is_empty());
+        let mut named: BTreeMap<usize, Arc<[LocalFinding]>> = named.collect();
+        let mut findings = Vec::with_capacity(all.findings.len() + named.len());
+        for own in all.findings.chunk_by(|one, other| one.segment == other.segment) {
+            let segment = own[0].segment;
+            match named.remove(&segment) {
+                Some(names) => findings.extend(beside(segment, own, &names)),
+                None => findings.extend_from_slice(own),
+            }
+        }
+        findings.extend(named.into_iter().flat_map(|(segment, names)| beside(segment, &[], &names)));
+        findings.sort_by_key(|finding| (finding.segment, finding.start));
+        all.findings = findings;
+        all.doubt.extend(found.doubt);
+        all.doubt.sort_unstable();
+        all.doubt.dedup();
     }
 
     /// What is in the prompt, by detectors and features alone: entities, topics, doubts, complexity, task, language and
@@ -135,10 +222,11 @@ impl Classifier {
         }
     }
 
-    /// Both rungs, whatever the policy, waiting for the encoder on this thread: for work in batches.
+    /// Everything, whatever the policy, waiting for the models on this thread: for work in batches.
     #[must_use]
     pub fn classify_fully(&self, prompt: &Prompt<'_>) -> Profile {
         let (mut profile, view) = self.look(prompt);
+        self.name(prompt, &mut profile);
         match self.ask(&view).map(|asked| asked.and_then(|pending| pending.wait().map_err(Error::Encoder))) {
             None => {}
             Some(Ok(said)) => self.refine(&mut profile, &view, &said),
@@ -244,7 +332,33 @@ fn merge(all: &mut Sensitivity, segment: usize, scan: &Scan, lead: usize) {
     all.doubt.extend_from_slice(&scan.doubt);
 }
 
+/// The names in a segment beside what else was found there.
+fn beside(segment: usize, own: &[Finding], names: &[LocalFinding]) -> Vec<Finding> {
+    let local = |finding: &Finding| LocalFinding {
+        start: finding.start,
+        end: finding.end,
+        kind: finding.kind,
+        subtype: finding.subtype.clone(),
+        score: finding.score,
+        source: finding.source,
+    };
+    let united = sensitivity::united(own.iter().map(local).collect(), names);
+    united.into_iter().map(|found| placed(segment, found)).collect()
+}
+
+fn placed(segment: usize, found: LocalFinding) -> Finding {
+    Finding {
+        segment,
+        start: found.start,
+        end: found.end,
+        kind: found.kind,
+        subtype: found.subtype,
+        score: found.score,
+        source: found.source,
+    }
+}
+
 /// The longest beginning of `text` that has at most `bytes_max` bytes and ends between characters.
-fn clip(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn clip(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Error;
+use crate::names::NamesMode;
 use crate::sensitivity::DetectorConfig;
 
 /// Default of [`ClassifierConfig::memo_entries`].
@@ -25,6 +26,10 @@ pub struct ClassifierConfig {
     pub artifact: Option<PathBuf>,
     /// Settings of the sensitivity detector.
     pub detector: DetectorConfig,
+    /// Whether names in free text are looked for by a model, and what it means when that cannot be done.
+    pub names: NamesMode,
+    /// Folder with a trained names model. Default: the one that is part of this build.
+    pub names_artifact: Option<PathBuf>,
 }
 
 impl Default for ClassifierConfig {
@@ -34,6 +39,8 @@ impl Default for ClassifierConfig {
             text_bytes_max: TEXT_BYTES_MAX,
             artifact: None,
             detector: DetectorConfig::default(),
+            names: NamesMode::default(),
+            names_artifact: None,
         }
     }
 }

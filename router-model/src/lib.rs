@@ -8,6 +8,7 @@ pub mod complexity;
 pub mod confidence;
 pub mod language;
 pub mod measure;
+pub mod names;
 pub mod sensitivity;
 pub mod tokens;
 

@@ -12,28 +12,50 @@ use moka::sync::Cache;
 
 use crate::sensitivity::Scan;
 
-type Key = [u8; 32];
+/// Keyed hash of a text.
+pub(crate) type Key = [u8; 32];
 
-/// Bounded memory of scans, keyed by the content of a segment.
-pub(crate) struct Memo {
+/// Bounded memory of what was found, keyed by the content of a segment.
+pub(crate) struct Memo<T: ?Sized> {
     key: Key,
-    scans: Cache<Key, Arc<Scan>>,
+    known: Cache<Key, Arc<T>>,
 }
 
-impl Memo {
+impl<T: ?Sized> std::fmt::Debug for Memo<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memo").finish_non_exhaustive()
+    }
+}
+
+impl<T: ?Sized + Send + Sync + 'static> Memo<T> {
     pub(crate) fn new(entries: u64) -> Self {
-        Self { key: random_key(), scans: Cache::new(entries) }
+        Self { key: random_key(), known: Cache::new(entries) }
     }
 
+    /// What a text is remembered under.
+    pub(crate) fn key(&self, text: &str) -> Key {
+        *blake3::keyed_hash(&self.key, text.as_bytes()).as_bytes()
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<T>> {
+        self.known.get(key)
+    }
+
+    pub(crate) fn put(&self, key: Key, found: Arc<T>) {
+        self.known.insert(key, found);
+    }
+}
+
+impl Memo<Scan> {
     /// The scan of `text`, from memory or by `scan`. A scan that failed (`None`) is not remembered, so that the
     /// next request tries again. Two threads that ask at the same moment may both scan; the results are equal.
     pub(crate) fn get_or_scan(&self, text: &str, scan: impl FnOnce() -> Option<Scan>) -> Option<Arc<Scan>> {
-        let key = *blake3::keyed_hash(&self.key, text.as_bytes()).as_bytes();
-        if let Some(known) = self.scans.get(&key) {
+        let key = self.key(text);
+        if let Some(known) = self.get(&key) {
             return Some(known);
         }
         let fresh = Arc::new(scan()?);
-        self.scans.insert(key, Arc::clone(&fresh));
+        self.put(key, Arc::clone(&fresh));
         Some(fresh)
     }
 }
@@ -56,7 +78,7 @@ mod tests {
 
     #[test]
     fn keys_differ_between_memos() {
-        assert_ne!(Memo::new(1).key, Memo::new(1).key);
+        assert_ne!(Memo::<Scan>::new(1).key, Memo::<Scan>::new(1).key);
     }
 
     #[test]

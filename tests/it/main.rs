@@ -10,6 +10,7 @@ mod faults;
 mod feedback;
 mod forms;
 mod models;
+mod names;
 mod replay;
 mod router;
 mod routing;

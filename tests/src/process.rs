@@ -189,7 +189,9 @@ impl Gateway {
         let ports =
             "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout_s = 20\n[admin]\nlisten = \"127.0.0.1:0\"\n";
         let ports = if config.contains("[server]") { "" } else { ports };
-        std::fs::write(&path, format!("{ports}{config}")).unwrap();
+        // The names model needs the ONNX Runtime, which a test asks for by a section of its own.
+        let detection = if config.contains("[detection]") { "" } else { "[detection]\nnames = \"off\"\n" };
+        std::fs::write(&path, format!("{ports}{config}\n{detection}")).unwrap();
         let mut child = Command::new(binary())
             .args(["serve", "--config"])
             .arg(&path)

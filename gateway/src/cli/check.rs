@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let config = options.common.load(Overrides::default())?;
-    let router = RouterModel::load(&config.router, 0).map_err(|error| CliError::fault(&error))?;
+    let router = RouterModel::load(config.classifier(), 0).map_err(|error| CliError::fault(&error))?;
     print(format_args!("{}: no faults", options.common.source()))?;
     print(format_args!("router model {}", router.revision()))?;
     print(format_args!("policy {} ({})", config.policy.name(), config.policy.revision()))?;

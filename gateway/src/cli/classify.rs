@@ -10,6 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use hyper::HeaderMap;
 use policies::{CallerFacts, Label, PolicySet, Profile};
+use router_model::names::NamesMode;
 use router_model::{Classifier, Prompt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,6 +27,9 @@ pub(super) struct Options {
     /// One JSON object a line on standard input: {"id", "text"} or {"id", "messages"}.
     #[arg(long, required = true)]
     jsonl: bool,
+    /// Leave out the model that finds names in free text: patterns, secrets and topics alone.
+    #[arg(long)]
+    no_names: bool,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +76,10 @@ struct Faulty<'a> {
 }
 
 pub(super) fn run(options: &Options) -> Outcome {
-    let config = options.common.load(Overrides::default())?;
+    let mut config = options.common.load(Overrides::default())?;
+    if options.no_names {
+        config.detection.names = NamesMode::Off;
+    }
     let classifier = super::whole_classifier(&config)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut input = std::io::stdin().lock();

@@ -58,6 +58,7 @@ pub(super) fn run(options: &Options) -> Outcome {
     let classifier = super::whole_classifier(&config)?;
     let prompt = inbound.prompt().map_err(|error| CliError::fault(&error))?;
     let (mut profile, view) = classifier.look(&prompt);
+    classifier.name(&prompt, &mut profile);
     let mut identity = Identity::default();
     identity.facts.team = options.team.clone().unwrap_or_else(|| DEFAULT_TEAM.to_owned());
     identity.facts.tier = config.team(&identity.facts.team).map_or("standard", |team| &team.tier).to_owned();

@@ -186,10 +186,13 @@ impl Common {
 
 /// The classifier of a configuration with both rungs, as far as they are to be had.
 fn whole_classifier(config: &Config) -> Result<router_model::Classifier, CliError> {
-    let (classifier, missing) =
+    let (classifier, lacking) =
         crate::router::whole_classifier(config).map_err(|error| CliError::fault(&error))?;
-    if let Some(why) = missing {
+    if let Some(why) = lacking.encoder {
         say(&format!("complexity is judged by features alone, without the encoder: {why}"));
+    }
+    if let Some(why) = lacking.names {
+        say(&format!("names are not looked for, and where they are required every text is in doubt: {why}"));
     }
     Ok(classifier)
 }

@@ -71,6 +71,7 @@ async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     reload_on_hangup(&gateway, options);
     load_encoder(gateway.clone());
     load_router_encoder(gateway.clone());
+    load_names(gateway.clone());
     server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
     say("stopped: every request is settled");
     Ok(())
@@ -276,6 +277,29 @@ fn load_router_encoder(gateway: Arc<Gateway>) {
     };
     if let Err(error) = std::thread::Builder::new().name(String::from("load-router")).spawn(work) {
         say(&format!("the router model's encoder cannot be loaded: {error}"));
+    }
+}
+
+/// Loads the model that finds names in the background. Until it is there, requests are in doubt where it is required.
+fn load_names(gateway: Arc<Gateway>) {
+    let work = move || {
+        let loaded = match crate::router::names_source(&gateway.config) {
+            Ok(None) => return,
+            Ok(Some(source)) => {
+                gateway.router.load_names(&source).map_err(|error| crate::local::explain(&error))
+            }
+            Err(why) => Err(why),
+        };
+        match loaded {
+            Ok(()) => say("ready: the names model"),
+            Err(why) if gateway.classifier().lacks_names() => {
+                say(&format!("the names model is missing, so every request is in doubt: {why}"));
+            }
+            Err(why) => say(&format!("names are not looked for: {why}")),
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name(String::from("load-names")).spawn(work) {
+        say(&format!("the names model cannot be loaded: {error}"));
     }
 }
 

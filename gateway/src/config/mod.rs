@@ -16,6 +16,7 @@ use std::time::Duration;
 use local_runtime::{Accelerator, Pooling};
 use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable};
 use router_model::ClassifierConfig;
+use router_model::names::NamesMode;
 
 use crate::drift::Reference;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub store: Store,
     /// The rules.
     pub policy: Arc<PolicySet>,
+    /// Finding sensitive data.
+    pub detection: Detection,
     /// The router model and the watch over it.
     pub router: Router,
     /// Prices, with the configuration's own on top.
@@ -168,6 +171,19 @@ pub struct Store {
     pub offline: bool,
 }
 
+/// Finding sensitive data.
+#[derive(Debug, Clone)]
+pub struct Detection {
+    /// What it means when the names model cannot be used.
+    pub names: NamesMode,
+    /// Folder of a trained one; the built-in one when absent.
+    pub names_artifact: Option<PathBuf>,
+    /// What finding names in new text may take.
+    pub names_deadline: Duration,
+    /// Threads of the names model.
+    pub names_threads: usize,
+}
+
 /// The router model and the watch over it.
 #[derive(Debug, Clone)]
 pub struct Router {
@@ -189,11 +205,22 @@ pub struct Router {
     pub tighten_max: f32,
 }
 
-impl Router {
-    /// Settings of a classifier with this router model.
+impl Config {
+    /// Settings of the classifier.
     #[must_use]
     pub fn classifier(&self) -> ClassifierConfig {
-        ClassifierConfig { artifact: self.artifact.clone(), ..ClassifierConfig::default() }
+        self.classifier_with(&self.router)
+    }
+
+    /// The same with another router model.
+    #[must_use]
+    pub fn classifier_with(&self, router: &Router) -> ClassifierConfig {
+        ClassifierConfig {
+            artifact: router.artifact.clone(),
+            names: self.detection.names,
+            names_artifact: self.detection.names_artifact.clone(),
+            ..ClassifierConfig::default()
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) struct RawConfig {
     /// The rules.
     #[serde(default)]
     pub policy: RawPolicySource,
+    /// Finding sensitive data.
+    #[serde(default)]
+    pub detection: RawDetection,
     /// The router model.
     #[serde(default)]
     pub router: RawRouter,
@@ -247,6 +250,23 @@ pub(super) struct RawPolicySource {
     pub file: Option<String>,
 }
 
+/// `[detection]`: finding sensitive data.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDetection {
+    /// What finds names of persons, places and organisations, addresses and their like in free text: `required` (the
+    /// default) uses the built-in model, and a request that it cannot read, or not in time, is in doubt;
+    /// `when-available` leaves names out, without a doubt, while the model is not loaded; `off` leaves them out always.
+    pub names: String,
+    /// Folder with a trained names model, as training writes it. Default: the built-in one.
+    pub names_artifact: Option<String>,
+    /// Milliseconds that finding names in new text may take, 1 to 120000. Default 5000; a request that takes longer is in
+    /// doubt. Text that was read before takes none.
+    pub names_deadline_ms: u64,
+    /// Threads of the names model, 1 to 64. Default 1.
+    pub names_threads: usize,
+}
+
 /// `[router]`: the model that says how hard a request is, and the watch over whether traffic is still what it was set for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -438,6 +458,17 @@ impl Default for RawLocal {
             cache_dir: None,
             offline: false,
             embedding: None,
+        }
+    }
+}
+
+impl Default for RawDetection {
+    fn default() -> Self {
+        Self {
+            names: String::from("required"),
+            names_artifact: None,
+            names_deadline_ms: 5_000,
+            names_threads: 1,
         }
     }
 }

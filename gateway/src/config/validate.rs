@@ -9,14 +9,15 @@ use std::time::Duration;
 use local_runtime::{Accelerator, Pooling};
 use policies::fault::{self, Document, Fault, Faults};
 use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable};
+use router_model::names::NamesMode;
 
 use super::raw::{
-    RawAdmin, RawConfig, RawLocal, RawLocalModel, RawModel, RawPolicySource, RawRouter, RawServer, RawTeam,
-    RawTelemetry, RawUpstream,
+    RawAdmin, RawConfig, RawDetection, RawLocal, RawLocalModel, RawModel, RawPolicySource, RawRouter,
+    RawServer, RawTeam, RawTelemetry, RawUpstream,
 };
 use super::{
-    Admin, Config, ConfigError, Embedding, Local, Model, Overrides, Router, SecretRef, Server, Store, Team,
-    Telemetry, Tls, Upstream,
+    Admin, Config, ConfigError, Detection, Embedding, Local, Model, Overrides, Router, SecretRef, Server,
+    Store, Team, Telemetry, Tls, Upstream,
 };
 use crate::drift::Reference;
 use crate::local::model_name;
@@ -93,6 +94,7 @@ impl Check<'_> {
             locals: self.locals(raw.local, raw.local_model, overrides),
             store,
             policy: Arc::new(policy?),
+            detection: self.detection(raw.detection),
             router: self.router(raw.router),
             prices: Arc::new(prices?),
             baseline_model: raw.accounting.baseline_model,
@@ -372,6 +374,37 @@ impl Check<'_> {
             })
         };
         read.map_err(|Faults(faults)| self.faults.extend(faults)).ok()
+    }
+
+    fn detection(&mut self, raw: RawDetection) -> Detection {
+        for (key, value, high) in [
+            ("detection.names_deadline_ms", raw.names_deadline_ms, 120_000),
+            ("detection.names_threads", raw.names_threads as u64, 64),
+        ] {
+            if !(1..=high).contains(&value) {
+                self.fault(key, format!("must be from 1 to {high}"));
+            }
+        }
+        if let Some(path) = raw.names_artifact.as_deref().filter(|path| !std::path::Path::new(path).is_dir())
+        {
+            self.fault("detection.names_artifact", format!("{path} is not a folder"));
+        }
+        let names = match raw.names.as_str() {
+            "required" => NamesMode::Required,
+            "when-available" => NamesMode::WhenAvailable,
+            "off" => NamesMode::Off,
+            other => {
+                let message = format!("`{other}` is none of required, when-available and off");
+                self.fault("detection.names", message);
+                NamesMode::Required
+            }
+        };
+        Detection {
+            names,
+            names_artifact: raw.names_artifact.map(PathBuf::from),
+            names_deadline: Duration::from_millis(raw.names_deadline_ms),
+            names_threads: raw.names_threads,
+        }
     }
 
     fn router(&mut self, raw: RawRouter) -> Router {

@@ -184,7 +184,7 @@ fn what_is_too_long_is_refused_by_its_place_and_never_cut() {
 #[test]
 fn markers_in_a_text_stay_text() {
     let encoder = encoder("tiny-tagger");
-    let tagged = encoder.tag("a [SEP] b").expect("accepted").wait().expect("computed");
+    let tagged = encoder.tag(&["a [SEP] b"]).expect("accepted").wait().expect("computed").remove(0);
     assert!(tagged.tokens.len() > 3, "spelled out and not one marker: {:?}", tagged.tokens);
     // A Unigram vocabulary has `</s>` as a piece; in a text it is an unknown word like any other.
     let xlmr = self::encoder("tiny-xlmr");
@@ -201,7 +201,7 @@ fn tags_and_offsets_are_those_of_the_reference() {
     assert!(rows.len() >= 3);
     for row in rows {
         let text = row["text"].as_str().expect("text");
-        let tagged = encoder.tag(text).expect("accepted").wait().expect("computed");
+        let tagged = encoder.tag(&[text]).expect("accepted").wait().expect("computed").remove(0);
         assert_eq!(tagged.windows, 1);
         let offsets: Vec<(usize, usize)> = serde_json::from_value(row["offsets"].clone()).expect("pairs");
         assert_eq!(tagged.tokens.iter().map(|token| (token.start, token.end)).collect::<Vec<_>>(), offsets);
@@ -217,7 +217,7 @@ fn long_texts_are_tagged_in_windows_to_the_last_token() {
     let words: Vec<&str> =
         "the cat ran with a dog and the big red sun".split(' ').cycle().take(100).collect();
     let text = words.join(" ");
-    let tagged = encoder.tag(&text).expect("accepted").wait().expect("computed");
+    let tagged = encoder.tag(&[&text]).expect("accepted").wait().expect("computed").remove(0);
     assert!(tagged.windows > 8);
     let found: Vec<String> = tagged
         .tokens
@@ -226,10 +226,10 @@ fn long_texts_are_tagged_in_windows_to_the_last_token() {
         .collect();
     assert_eq!(found, words, "every word once, in order");
     // The first token's answer is that of the first window alone.
-    let first = encoder.tag(&words[..14].join(" ")).expect("accepted").wait().expect("computed");
+    let first = encoder.tag(&[&words[..14].join(" ")]).expect("accepted").wait().expect("computed").remove(0);
     assert_eq!(first.windows, 1);
     assert_close(&tagged.tokens[0].logits, &first.tokens[0].logits, 1e-5, "first token");
-    assert!(encoder.tag("").expect("accepted").wait().expect("computed").tokens.is_empty());
+    assert!(encoder.tag(&[""]).expect("accepted").wait().expect("computed").remove(0).tokens.is_empty());
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ fn a_model_is_not_used_for_what_it_is_not_made_for() {
         error.to_string()
     };
     let embeds = encoder("tiny-bert");
-    assert!(refused(embeds.tag("x").expect_err("refused")).contains("it embeds texts"));
+    assert!(refused(embeds.tag(&["x"]).expect_err("refused")).contains("it embeds texts"));
     assert!(refused(embeds.classify(&["x"]).expect_err("refused")).contains("labels whole texts"));
     let tags = encoder("tiny-tagger");
     refused(tags.embed(&["x"], &EmbedOptions::default()).expect_err("refused"));

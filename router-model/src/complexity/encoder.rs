@@ -4,14 +4,13 @@
 //! model gains, and the kinds of work. What they are worth beside the features is part of
 //! the weights. It knows English only; texts in other languages stay with the features.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use local_runtime::{Classification, Encoder, EncoderConfig, Pending};
 
 use super::View;
 use crate::Error;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, unpack};
 
 /// Heads before those of the tasks: difficulty and gap, in units of the score.
 pub(super) const SCORES: usize = 2;
@@ -50,7 +49,8 @@ impl Rung {
         cache: &Path,
         config: &RungConfig,
     ) -> Result<Self, Error> {
-        let folder = unpack(artifact, cache)?;
+        let files = artifact.encoder().ok_or(Error::NoEncoder)?;
+        let folder = unpack(files, artifact.revision(), cache)?;
         let settings = EncoderConfig {
             threads: Some(config.threads),
             max_queue: config.max_queue,
@@ -81,35 +81,4 @@ impl Drop for Rung {
         // The library must not be unloaded under a running batch.
         self.encoder.shutdown();
     }
-}
-
-/// Puts the files into a folder of their own, named by their revision. Complete or not there: it is renamed into place.
-fn unpack(artifact: &Artifact, cache: &Path) -> Result<PathBuf, Error> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let files = artifact.encoder().ok_or(Error::NoEncoder)?;
-    let folder = cache.join(artifact.revision());
-    let whole = |folder: &Path| {
-        files
-            .iter()
-            .all(|(name, bytes)| std::fs::read(folder.join(name)).is_ok_and(|found| *found == **bytes))
-    };
-    if whole(&folder) {
-        return Ok(folder);
-    }
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let temporary = cache.join(format!(".{}-{}-{number}", artifact.revision(), std::process::id()));
-    let fail = |source| Error::Artifact { path: temporary.clone(), source };
-    std::fs::create_dir_all(&temporary).map_err(fail)?;
-    for (name, bytes) in files {
-        std::fs::write(temporary.join(name), bytes).map_err(fail)?;
-    }
-    // A damaged folder makes way; another process may have been faster, which is as good.
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(fail)?;
-    }
-    let renamed = std::fs::rename(&temporary, &folder);
-    if renamed.is_err() {
-        std::fs::remove_dir_all(&temporary).map_err(fail)?;
-    }
-    if whole(&folder) { Ok(folder) } else { renamed.map(|()| folder).map_err(fail) }
 }

@@ -275,6 +275,53 @@ impl Detector {
     }
 }
 
+/// The view that recognisers read, owned only where it differs from the text.
+pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
+    View::canonical(text).text
+}
+
+/// Findings in the canonical view as findings in the text itself.
+pub(crate) fn original(text: &str, mut findings: Vec<LocalFinding>) -> Vec<LocalFinding> {
+    let view = View::canonical(text);
+    if matches!(view.text, Cow::Borrowed(_)) {
+        return findings;
+    }
+    let bytes: Vec<usize> = view.text.char_indices().map(|(at, _)| at).chain([view.text.len()]).collect();
+    let ends: Vec<(usize, usize)> =
+        findings.iter().map(|found| view.original(bytes[found.start], bytes[found.end])).collect();
+    let mut at: Vec<usize> = ends.iter().flat_map(|&(s, e)| [s, e]).collect();
+    at.sort_unstable();
+    at.dedup();
+    let points = view::code_points(text, &at);
+    let point = |byte: usize| at.binary_search(&byte).map_or(byte, |index| points[index]);
+    for (found, (s, e)) in findings.iter_mut().zip(ends) {
+        (found.start, found.end) = (point(s), point(e));
+    }
+    findings
+}
+
+/// One answer from patterns and names, both in code points of one text, by the same order of trust.
+pub(crate) fn united(patterns: Vec<LocalFinding>, names: &[LocalFinding]) -> Vec<LocalFinding> {
+    let raw = |found: LocalFinding| Raw {
+        s: found.start,
+        e: found.end,
+        kind: found.kind,
+        sub: found.subtype,
+        score: found.score,
+        source: found.source,
+    };
+    let raws = patterns.into_iter().chain(names.iter().cloned()).map(raw).collect();
+    let local = |raw: Raw| LocalFinding {
+        start: raw.s,
+        end: raw.e,
+        kind: raw.kind,
+        subtype: raw.sub,
+        score: raw.score,
+        source: raw.source,
+    };
+    merge::merge(raws, 0.0).into_iter().map(local).collect()
+}
+
 fn note(doubt: &mut Vec<Doubt>, d: Doubt) {
     if !doubt.contains(&d) {
         doubt.push(d);

@@ -95,7 +95,7 @@ fn routers(config: &Config, folder: &std::path::Path) -> Result<Routers, CliErro
         })
     };
     Ok(Routers {
-        before: load(config.router.classifier())?,
+        before: load(config.classifier())?,
         after: load(ClassifierConfig { artifact: Some(folder.to_owned()), ..ClassifierConfig::default() })?,
     })
 }
