@@ -4,6 +4,7 @@
 //! key and, for an unknown key, the nearest valid one.
 
 mod docs;
+mod policy;
 mod raw;
 mod secret;
 mod validate;
@@ -14,12 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use local_runtime::{Accelerator, Pooling};
-use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable};
+use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable, Term};
 use router_model::ClassifierConfig;
+use router_model::sensitivity::DetectorConfig;
 
 use crate::drift::Reference;
 
 pub use docs::reference;
+pub use policy::parse as parse_policy;
 pub use secret::{Secret, SecretError, SecretRef};
 
 /// A commented configuration with every section, as `sluicegate init` writes it.
@@ -187,13 +190,19 @@ pub struct Router {
     pub drift_reference: Option<Reference>,
     /// Most that is added to thresholds while traffic has drifted; 0 where they stay.
     pub tighten_max: f32,
+    /// Terms of the policy, which the detector looks for.
+    pub terms: Vec<Term>,
 }
 
 impl Router {
     /// Settings of a classifier with this router model.
     #[must_use]
     pub fn classifier(&self) -> ClassifierConfig {
-        ClassifierConfig { artifact: self.artifact.clone(), ..ClassifierConfig::default() }
+        ClassifierConfig {
+            artifact: self.artifact.clone(),
+            detector: DetectorConfig { terms: self.terms.clone(), ..DetectorConfig::default() },
+            ..ClassifierConfig::default()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use local_runtime::{Accelerator, Pooling};
 use policies::fault::{self, Document, Fault, Faults};
-use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable};
+use policies::{Capabilities, Clearance, Label, Location, Money, PolicySet, PriceTable, Term};
 
 use super::raw::{
     RawAdmin, RawConfig, RawLocal, RawLocalModel, RawModel, RawPolicySource, RawRouter, RawServer, RawTeam,
@@ -85,6 +85,7 @@ impl Check<'_> {
             onnxruntime: raw.local.onnxruntime.as_deref().map(PathBuf::from),
             offline: raw.local.offline || overrides.offline,
         };
+        let router = self.router(raw.router, policy.as_ref().map_or(&[], PolicySet::terms));
         Some(Config {
             require_key,
             ledger,
@@ -93,7 +94,7 @@ impl Check<'_> {
             locals: self.locals(raw.local, raw.local_model, overrides),
             store,
             policy: Arc::new(policy?),
-            router: self.router(raw.router),
+            router,
             prices: Arc::new(prices?),
             baseline_model: raw.accounting.baseline_model,
             telemetry: self.telemetry(raw.telemetry),
@@ -335,7 +336,7 @@ impl Check<'_> {
     /// A policy that the command line names.
     fn given_policy(&mut self, given: &str) -> Option<PolicySet> {
         let read = match std::fs::read_to_string(given) {
-            Ok(text) => PolicySet::parse(given, &text),
+            Ok(text) => super::policy::parse(given, &text),
             Err(_) if PolicySet::preset_text(given).is_some() => PolicySet::preset(given),
             Err(error) => {
                 let presets: Vec<_> = PolicySet::presets().collect();
@@ -358,7 +359,7 @@ impl Check<'_> {
             PolicySet::preset("observe")
         } else if let Some(path) = &raw.file {
             match std::fs::read_to_string(path) {
-                Ok(text) => PolicySet::parse(path, &text),
+                Ok(text) => super::policy::parse(path, &text),
                 Err(error) => {
                     self.fault("policy.file", format!("{path} could not be read: {error}"));
                     return None;
@@ -374,7 +375,7 @@ impl Check<'_> {
         read.map_err(|Faults(faults)| self.faults.extend(faults)).ok()
     }
 
-    fn router(&mut self, raw: RawRouter) -> Router {
+    fn router(&mut self, raw: RawRouter, terms: &[Term]) -> Router {
         for (key, value, low, high) in [
             ("router.encoder_deadline_ms", raw.encoder_deadline_ms, 1, 10_000),
             ("router.encoder_threads", raw.encoder_threads as u64, 1, 64),
@@ -404,6 +405,7 @@ impl Check<'_> {
             drift_psi_alert: raw.drift_psi_alert,
             drift_reference: read,
             tighten_max: if raw.tighten { tighten_max } else { 0.0 },
+            terms: terms.to_vec(),
         }
     }
 
