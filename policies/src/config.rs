@@ -1,5 +1,7 @@
 //! Policies as people write them: TOML in, a checked [`PolicySet`] out, every fault with file, line and key.
 
+mod terms;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -14,6 +16,9 @@ use crate::mode::{self, Mode};
 use crate::profile::{EntityKind, Topic};
 use crate::rules::{Action, Combination, Ingredient, PolicySet, Route, Rule, TopicRule, WhenCloudFails};
 use crate::target::Location;
+
+use terms::RawTerm;
+pub use terms::ReadFile;
 
 /// Findings below this score do not count towards a label unless the policy says otherwise. Recognisers give
 /// 0.5 to a pattern without a check digit and without context.
@@ -82,6 +87,9 @@ struct RawPolicy {
     /// Findings that together mean more.
     #[serde(default)]
     combination: Vec<RawCombination>,
+    /// Terms to find besides what is built in.
+    #[serde(default)]
+    term: Vec<RawTerm>,
     /// Ordered rules; the first whose condition holds decides.
     #[serde(default)]
     rule: Vec<RawRule>,
@@ -172,15 +180,23 @@ impl PolicySet {
         Self::parse(&format!("preset {name}"), text)
     }
 
-    /// Reads and compiles a policy.
+    /// Reads and compiles a policy that names no other files.
+    ///
+    /// # Errors
+    /// Every fault, with file, line and key; a term in a file is one.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
+        Self::parse_with(file, text, &|_| Err(String::from("only a policy that is a file may name others")))
+    }
+
+    /// Reads and compiles a policy; `read` gives the text of the files that it names.
     ///
     /// # Errors
     /// Every fault, with file, line and key.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
+    pub fn parse_with(file: &str, text: &str, read: ReadFile<'_>) -> Result<Self, Faults> {
         let document = Document { file, text };
         let raw: RawPolicy = fault::read(document)?;
         let mut check = Check { document, faults: Vec::new() };
-        let policy = check.policy(raw, text);
+        let policy = check.policy(raw, text, read);
         if check.faults.is_empty() { Ok(policy) } else { Err(Faults(check.faults)) }
     }
 }
@@ -196,8 +212,11 @@ impl Check<'_> {
         self.faults.push(self.document.fault(key, message));
     }
 
-    fn policy(&mut self, raw: RawPolicy, text: &str) -> PolicySet {
-        let hash = blake3::hash(text.as_bytes()).to_hex();
+    fn policy(&mut self, raw: RawPolicy, text: &str, read: ReadFile<'_>) -> PolicySet {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(text.as_bytes());
+        let terms = self.terms(raw.term, read, &mut hasher);
+        let hash = hasher.finalize().to_hex();
         let cloud_unavailable = match raw.cloud_unavailable.as_str() {
             "serve-local" => WhenCloudFails::ServeLocal,
             "refuse" => WhenCloudFails::Refuse,
@@ -216,6 +235,7 @@ impl Check<'_> {
             kinds: self.keys("labels", raw.labels, EntityKind::ALL.iter().map(|k| k.as_str())),
             topics: self.topics(raw.topics),
             combinations: self.combinations(raw.combination),
+            terms,
             teams: raw.teams,
             actions: self.actions(raw.actions),
             clearance: self

@@ -14,6 +14,7 @@ pub mod price;
 pub mod profile;
 pub mod rules;
 pub mod target;
+pub mod term;
 
 pub use cleared::{ClearanceError, Cleared};
 pub use decision::{
@@ -27,3 +28,4 @@ pub use price::{Cost, Money, Price, PriceTable, RawPrice, Usage, UsageSource};
 pub use profile::{Doubt, EntityKind, Finding, FindingSource, Profile, Rung, Sensitivity, Task, Topic};
 pub use rules::{Action, PolicySet, Route, WhenCloudFails};
 pub use target::{Availability, Capabilities, Location, Target};
+pub use term::{Term, TermError};

@@ -10,8 +10,9 @@ use crate::condition::Condition;
 use crate::decision::{CallerFacts, Labelled, Situation};
 use crate::label::{Clearance, Label};
 use crate::mode::Mode;
-use crate::profile::{EntityKind, Profile, Sensitivity, Topic};
+use crate::profile::{EntityKind, FindingSource, Profile, Sensitivity, Topic};
 use crate::target::{Location, Target};
+use crate::term::Term;
 
 /// What to do with data whose label is above the clearance of the place that it would have gone to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,7 @@ pub struct PolicySet {
     pub(crate) kinds: BTreeMap<EntityKind, Label>,
     pub(crate) topics: BTreeMap<Topic, TopicRule>,
     pub(crate) combinations: Vec<Combination>,
+    pub(crate) terms: Vec<Term>,
     pub(crate) teams: BTreeMap<String, Label>,
     pub(crate) actions: BTreeMap<Label, Action>,
     pub(crate) clearance: BTreeMap<Location, Clearance>,
@@ -140,6 +142,12 @@ impl PolicySet {
     #[must_use]
     pub const fn quality_min(&self) -> f32 {
         self.quality_min
+    }
+
+    /// The terms that the detector is to find for this policy.
+    #[must_use]
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
     }
 
     pub(crate) const fn when_cloud_fails(&self) -> WhenCloudFails {
@@ -195,6 +203,9 @@ impl PolicySet {
                 raise(combination.label, format!("{names} together"));
             }
         }
+        for (name, label) in self.labelled_terms(sensitivity) {
+            raise(label, format!("term {name} found"));
+        }
         if let Some(doubt) = sensitivity.doubt.first() {
             raise(self.on_doubt, format!("doubt: {doubt}"));
         }
@@ -207,6 +218,21 @@ impl PolicySet {
             *counts.entry(finding.kind).or_insert(0) += 1;
         }
         counts
+    }
+
+    /// The terms of this policy that were found and mean a label; a finding knows its term by name only.
+    fn labelled_terms<'a>(
+        &'a self,
+        sensitivity: &'a Sensitivity,
+    ) -> impl Iterator<Item = (&'a str, Label)> + 'a {
+        let found = |term: &Term| {
+            sensitivity.findings.iter().any(|finding| {
+                finding.source == FindingSource::User
+                    && finding.score >= self.score_min
+                    && finding.subtype.as_deref() == Some(&*term.name)
+            })
+        };
+        self.terms.iter().filter_map(move |term| Some((&*term.name, term.label.filter(|_| found(term))?)))
     }
 
     /// The members of a combination that were found, joined, if all were.

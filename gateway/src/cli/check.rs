@@ -41,6 +41,15 @@ pub(super) fn run(options: &Options) -> Outcome {
     for (rule, mode) in config.policy.modes() {
         print(format_args!("rule {rule}: {mode}"))?;
     }
+    for term in config.policy.terms() {
+        let what = match term.literals() {
+            0 => String::from("a pattern"),
+            1 => String::from("1 literal"),
+            literals => format!("{literals} literals"),
+        };
+        let means = term.label.map_or_else(String::new, |label| format!(", at least {label}"));
+        print(format_args!("term {}: {what}, found as {}{means}", term.name, term.kind))?;
+    }
     for upstream in &config.upstreams {
         if let Err(error) = &upstream.api_key {
             say(&format!("warning: upstream {} is not available: {error}", upstream.name));

@@ -4,6 +4,7 @@
 //! key and, for an unknown key, the nearest valid one.
 
 mod docs;
+mod policy;
 mod raw;
 mod secret;
 mod validate;
@@ -17,10 +18,12 @@ use local_runtime::{Accelerator, Pooling};
 use policies::{Capabilities, Clearance, Faults, Label, Location, Money, PolicySet, Price, PriceTable};
 use router_model::ClassifierConfig;
 use router_model::names::NamesMode;
+use router_model::sensitivity::DetectorConfig;
 
 use crate::drift::Reference;
 
 pub use docs::reference;
+pub use policy::parse as parse_policy;
 pub use secret::{Secret, SecretError, SecretRef};
 
 /// A commented configuration with every section, as `sluicegate init` writes it.
@@ -209,14 +212,10 @@ impl Config {
     /// Settings of the classifier.
     #[must_use]
     pub fn classifier(&self) -> ClassifierConfig {
-        self.classifier_with(&self.router)
-    }
-
-    /// The same with another router model.
-    #[must_use]
-    pub fn classifier_with(&self, router: &Router) -> ClassifierConfig {
+        let detector = DetectorConfig { terms: self.policy.terms().to_vec(), ..DetectorConfig::default() };
         ClassifierConfig {
-            artifact: router.artifact.clone(),
+            artifact: self.router.artifact.clone(),
+            detector,
             names: self.detection.names,
             names_artifact: self.detection.names_artifact.clone(),
             ..ClassifierConfig::default()

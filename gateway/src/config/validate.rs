@@ -337,7 +337,7 @@ impl Check<'_> {
     /// A policy that the command line names.
     fn given_policy(&mut self, given: &str) -> Option<PolicySet> {
         let read = match std::fs::read_to_string(given) {
-            Ok(text) => PolicySet::parse(given, &text),
+            Ok(text) => super::policy::parse(given, &text),
             Err(_) if PolicySet::preset_text(given).is_some() => PolicySet::preset(given),
             Err(error) => {
                 let presets: Vec<_> = PolicySet::presets().collect();
@@ -360,7 +360,7 @@ impl Check<'_> {
             PolicySet::preset("observe")
         } else if let Some(path) = &raw.file {
             match std::fs::read_to_string(path) {
-                Ok(text) => PolicySet::parse(path, &text),
+                Ok(text) => super::policy::parse(path, &text),
                 Err(error) => {
                     self.fault("policy.file", format!("{path} could not be read: {error}"));
                     return None;

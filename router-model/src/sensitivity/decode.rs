@@ -6,6 +6,7 @@
 //! blob can be masked by itself. Only blobs that decode to text are read: hashes and images are not.
 
 use policies::EntityKind::{self, Age, Date, Encoded, Gender, Secret, Url};
+use policies::FindingSource::User;
 
 use super::Raw;
 use super::doc::Sink;
@@ -205,12 +206,14 @@ pub(crate) fn cover(s: usize, e: usize, inner: &[Raw]) -> Sink {
     let soft = |k: EntityKind| matches!(k, Url | Date | Age | Gender | EntityKind::Username);
     let best = |f: &dyn Fn(&&Raw) -> bool| inner.iter().filter(f).map(|r| r.score).fold(0.0, f32::max);
     let secret = best(&|r| r.kind == Secret);
-    let other = best(&|r| r.kind != Secret && !soft(r.kind));
+    let other = best(&|r| r.kind != Secret && (!soft(r.kind) || r.source == User));
+    // A term of the policy keeps its name: the policy may know a label for it.
+    let terms = inner.iter().filter(|r| r.source == User).map(|r| Raw { s, e, ..r.clone() });
+    let mut out: Sink = terms.collect();
     if secret > 0.0 {
-        vec![Raw::secret(s, e, "encoded", secret)]
+        out.push(Raw::secret(s, e, "encoded", secret));
     } else if other > 0.0 {
-        vec![Raw::new(s, e, Encoded, other)]
-    } else {
-        Vec::new()
+        out.push(Raw::new(s, e, Encoded, other));
     }
+    out
 }

@@ -2,9 +2,11 @@
 //!
 //! Order of trust: a higher score (validated, then form with context, then form), then the longer span. The
 //! trusted finding removes those of other kinds that it overlaps, unless one kind is naturally part of the other.
-//! Overlapping findings of one kind become one finding that covers all of them: coverage is never lost.
+//! Overlapping findings of one kind become one finding that covers all of them: coverage is never lost. A term of
+//! the policy is beyond this order: it may mean a label of its own, so it neither gives way nor drives others out.
 
 use policies::EntityKind::{self, Address, Encoded, IpAddress, Secret, Url, Username};
+use policies::FindingSource::User;
 
 use super::Raw;
 
@@ -18,17 +20,27 @@ fn coexist(a: EntityKind, b: EntityKind) -> bool {
     part(a, b) || part(b, a)
 }
 
+/// Whether overlapping findings are one finding.
+fn same(a: &Raw, b: &Raw) -> bool {
+    a.kind == b.kind
+        && match (a.source == User, b.source == User) {
+            (true, true) => a.sub == b.sub,
+            (user, other) => user == other,
+        }
+}
+
 /// Merges; the result is sorted by start.
 pub(crate) fn merge(mut raws: Vec<Raw>, score_min: f32) -> Vec<Raw> {
     raws.retain(|r| r.e > r.s && r.score >= score_min);
     raws.sort_by(|a, b| a.s.cmp(&b.s).then(b.e.cmp(&a.e)));
     // Same kind first, so that no part of a value survives alone.
     let mut united: Vec<Raw> = Vec::with_capacity(raws.len());
-    let mut last_of: Vec<(EntityKind, usize)> = Vec::new();
+    // The last finding of each kind and term.
+    let mut last_of: Vec<usize> = Vec::new();
     for raw in raws {
-        let last = last_of.iter_mut().find(|(k, _)| *k == raw.kind);
+        let last = last_of.iter_mut().find(|i| same(&united[**i], &raw));
         match last {
-            Some((_, i)) if united[*i].e > raw.s => {
+            Some(i) if united[*i].e > raw.s => {
                 let kept = &mut united[*i];
                 kept.e = kept.e.max(raw.e);
                 if raw.score > kept.score {
@@ -37,12 +49,12 @@ pub(crate) fn merge(mut raws: Vec<Raw>, score_min: f32) -> Vec<Raw> {
                     kept.source = raw.source;
                 }
             }
-            Some((_, i)) => {
+            Some(i) => {
                 *i = united.len();
                 united.push(raw);
             }
             None => {
-                last_of.push((raw.kind, united.len()));
+                last_of.push(united.len());
                 united.push(raw);
             }
         }
@@ -58,7 +70,8 @@ fn drop_rivals(raws: Vec<Raw>) -> Vec<Raw> {
     for i in 0..raws.len() {
         open.retain(|&j| !dead[j] && raws[j].e > raws[i].s);
         for &j in &open {
-            if dead[i] || dead[j] || coexist(raws[i].kind, raws[j].kind) {
+            let term = raws[i].source == User || raws[j].source == User;
+            if dead[i] || dead[j] || term || coexist(raws[i].kind, raws[j].kind) {
                 continue;
             }
             if stronger(&raws[j], &raws[i]) {

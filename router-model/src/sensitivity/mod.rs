@@ -5,8 +5,8 @@
 //! into tokens and context words (`doc`, `cues`), read by small recognisers that check what they find (check
 //! digits, ranges, structure), decoded where it hides something (`decode`), and merged (`merge`).
 //!
-//! Invariants: findings are sorted, in range, and two findings of one kind never overlap; offsets are Unicode code
-//! points of the *original* text. Precision of names is the business of the token-classification model that runs
+//! Invariants: findings are sorted, in range, and two findings of one kind never overlap, except that each of the
+//! policy's own terms stands beside whatever it overlaps; offsets are Unicode code points of the *original* text. Precision of names is the business of the token-classification model that runs
 //! later: here a person is reported only where the structure of the text says so.
 
 mod address;
@@ -36,9 +36,7 @@ mod wallet;
 use std::borrow::Cow;
 use std::panic::{self, AssertUnwindSafe};
 
-use policies::{Doubt, EntityKind, FindingSource, Topic};
-
-pub use terms::UserTerm;
+use policies::{Doubt, EntityKind, FindingSource, Term, Topic};
 
 use cues::Cues;
 use doc::{Doc, Sink};
@@ -50,9 +48,9 @@ const DEPTH_MAX: u8 = 2;
 /// What the detector looks for beyond its built-in recognisers, and its bounds.
 #[derive(Debug, Clone)]
 pub struct DetectorConfig {
-    /// Terms that the operator wants found (project names, customers). Default: none.
-    pub terms: Vec<UserTerm>,
-    /// Most terms that are accepted. Default 10,000.
+    /// Terms that the policy wants found (project names, customers). Default: none.
+    pub terms: Vec<Term>,
+    /// Most literals in all terms that are accepted. Default 10,000.
     pub terms_max: usize,
     /// Most bytes that encoded layers of one text may unfold to. Default 1 MiB; more is a doubt.
     pub decoded_bytes_max: usize,
@@ -62,15 +60,20 @@ pub struct DetectorConfig {
 
 impl Default for DetectorConfig {
     fn default() -> Self {
-        Self { terms: Vec::new(), terms_max: 10_000, decoded_bytes_max: 1 << 20, score_min: 0.3 }
+        Self {
+            terms: Vec::new(),
+            terms_max: policies::term::LITERALS_MAX,
+            decoded_bytes_max: 1 << 20,
+            score_min: 0.3,
+        }
     }
 }
 
 /// Why a detector could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectorError {
-    /// More terms than allowed.
-    #[error("{given} terms were given, at most {max} are allowed")]
+    /// More literals than allowed.
+    #[error("terms of {given} literals were given, at most {max} are allowed")]
     TooManyTerms {
         /// How many were given.
         given: usize,
@@ -217,7 +220,7 @@ impl Detector {
             (raw.s, raw.e) = view.original(raw.s, raw.e);
         }
         let raws = merge::merge(raws, self.score_min);
-        let topics = self.topics.score(&view.text, &raws);
+        let topics = self.topics.score(&view.text, text, &raws);
         Scan { findings: locate(text, raws), topics, doubt }
     }
 

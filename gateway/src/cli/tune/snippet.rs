@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use policies::PolicySet;
 use regex::Regex;
 use router_model::measure::Candidate;
 use toml::{Table, Value};
@@ -31,7 +30,7 @@ impl PolicyRule {
         let file = path.display().to_string();
         let text =
             std::fs::read_to_string(path).map_err(|error| CliError::Fault(format!("{file}: {error}")))?;
-        PolicySet::parse(&file, &text).map_err(|faults| CliError::fault(&faults))?;
+        crate::config::parse_policy(&file, &text).map_err(|faults| CliError::fault(&faults))?;
         let policy: Table = text.parse().map_err(|error| CliError::fault(&error))?;
         let rules =
             policy.get("rule").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table);
@@ -122,6 +121,8 @@ pub(super) fn write(candidate: Candidate, rule: Option<&PolicyRule>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use policies::PolicySet;
+
     use super::*;
 
     fn policy(rules: &str) -> tempfile::NamedTempFile {
