@@ -55,11 +55,19 @@ pub struct Rule {
     pub mode: Mode,
 }
 
-/// One member of a combination: any of these kinds or topics.
+/// One alternative of a member of a combination.
+///
+/// Counts are of findings, not of different values: a profile holds no values, so one address that stands there twice
+/// counts twice. A count is over the whole request, history included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ingredient {
-    /// An entity of this kind was found.
-    Kind(EntityKind),
+    /// Entities of this kind were found, at least so many.
+    Kind {
+        /// The kind.
+        kind: EntityKind,
+        /// At least how many; 1 unless the policy says otherwise.
+        at_least: u32,
+    },
     /// The topic reached its threshold.
     Topic(Topic),
 }
@@ -191,8 +199,8 @@ impl PolicySet {
             }
         }
         for combination in &self.combinations {
-            if let Some(names) = self.present(combination, sensitivity) {
-                raise(combination.label, format!("{names} together"));
+            if let Some(because) = self.present(combination, sensitivity) {
+                raise(combination.label, because);
             }
         }
         if let Some(doubt) = sensitivity.doubt.first() {
@@ -209,23 +217,25 @@ impl PolicySet {
         counts
     }
 
-    /// The members of a combination that were found, joined, if all were.
+    /// What the members of a combination are, in words, if all were found.
     fn present(&self, combination: &Combination, sensitivity: &Sensitivity) -> Option<String> {
         let kinds = self.counted_kinds(sensitivity);
         let mut names = Vec::with_capacity(combination.all.len());
         for member in &combination.all {
             let found = member.iter().find(|ingredient| match ingredient {
-                Ingredient::Kind(kind) => kinds.contains_key(kind),
+                Ingredient::Kind { kind, at_least } => kinds.get(kind).is_some_and(|count| count >= at_least),
                 Ingredient::Topic(topic) => {
                     self.topics.get(topic).is_some_and(|rule| topic_score(sensitivity, *topic) >= rule.at)
                 }
             })?;
             names.push(match found {
-                Ingredient::Kind(kind) => kind.as_str(),
-                Ingredient::Topic(topic) => topic.as_str(),
+                Ingredient::Kind { kind, at_least: 1 } => kind.to_string(),
+                Ingredient::Kind { kind, at_least } => format!("{at_least} or more {kind}"),
+                Ingredient::Topic(topic) => topic.to_string(),
             });
         }
-        Some(names.join(" and "))
+        let together = if names.len() > 1 { " together" } else { "" };
+        Some(format!("{}{together}", names.join(" and ")))
     }
 
     /// The first rule whose condition holds.
