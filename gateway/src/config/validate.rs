@@ -24,8 +24,9 @@ use crate::local::model_name;
 /// Checks a configuration text.
 pub(super) fn config(file: &str, text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
     let document = Document { file, text };
-    let raw: RawConfig = fault::read(document)?;
-    let mut check = Check { document, faults: Vec::new() };
+    let (raw, faults) = fault::read_all::<RawConfig>(document);
+    let Some(raw) = raw else { return Err(ConfigError::Faults(Faults(faults))) };
+    let mut check = Check { document, faults };
     let checked = check.config(raw, overrides);
     match checked {
         Some(config) if check.faults.is_empty() => Ok(config),
@@ -85,19 +86,25 @@ impl Check<'_> {
             onnxruntime: raw.local.onnxruntime.as_deref().map(PathBuf::from),
             offline: raw.local.offline || overrides.offline,
         };
+        let embedding = self.embedding(&raw.local);
+        let locals = self.locals(raw.local, raw.local_model, overrides);
+        let router = self.router(raw.router);
+        let telemetry = self.telemetry(raw.telemetry);
+        let teams = raw.team.into_iter().enumerate().map(|(i, team)| self.team(i, team)).collect();
+        // Only now: a policy with faults must not hide those of the sections after it.
         Some(Config {
             require_key,
             ledger,
             ledger_features: raw.ledger.features,
-            embedding: self.embedding(&raw.local),
-            locals: self.locals(raw.local, raw.local_model, overrides),
+            embedding,
+            locals,
             store,
             policy: Arc::new(policy?),
-            router: self.router(raw.router),
+            router,
             prices: Arc::new(prices?),
             baseline_model: raw.accounting.baseline_model,
-            telemetry: self.telemetry(raw.telemetry),
-            teams: raw.team.into_iter().enumerate().map(|(i, team)| self.team(i, team)).collect(),
+            telemetry,
+            teams,
             upstreams,
             server,
             admin,
