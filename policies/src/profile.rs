@@ -142,6 +142,11 @@ words! {
         SourceCode = "source_code",
         /// Text that carries a confidentiality marking or a trade secret.
         Confidential = "confidential",
+        /// Data of a person under eighteen: school, guardians, care.
+        Minors = "minors",
+        /// A person's special categories of data (GDPR articles 9 and 10): religion, ethnicity, politics, union
+        /// membership, sex life or orientation, genetic and biometric data, criminal convictions.
+        SpecialCategories = "special_categories",
     }
 }
 
