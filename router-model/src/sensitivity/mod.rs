@@ -217,7 +217,7 @@ impl Detector {
             (raw.s, raw.e) = view.original(raw.s, raw.e);
         }
         let raws = merge::merge(raws, self.score_min);
-        let topics = self.topics.score(&view.text, &raws);
+        let topics = self.topics.score(&view.text, text, &raws);
         Scan { findings: locate(text, raws), topics, doubt }
     }
 
