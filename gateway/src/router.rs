@@ -72,6 +72,13 @@ impl RouterModel {
         Ok(Self { now: ArcSwap::from_pointee(loaded), encoder: Mutex::default() })
     }
 
+    /// A classifier that was built elsewhere.
+    #[must_use]
+    pub fn of(classifier: Classifier, now_ms: i64) -> Self {
+        let loaded = Loaded { classifier: Arc::new(classifier), artifact: None, since_ms: now_ms };
+        Self { now: ArcSwap::from_pointee(loaded), encoder: Mutex::default() }
+    }
+
     /// Loads the encoder of the model in service, and from then on that of each one that takes its place. Blocks for about
     /// a second.
     ///

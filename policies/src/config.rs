@@ -27,6 +27,9 @@ const PRESETS: &[(&str, &str)] = &[
     ("balanced", include_str!("../presets/balanced.toml")),
     ("cost-saver", include_str!("../presets/cost-saver.toml")),
     ("strict-privacy", include_str!("../presets/strict-privacy.toml")),
+    ("hipaa", include_str!("../presets/hipaa.toml")),
+    ("pci", include_str!("../presets/pci.toml")),
+    ("gdpr", include_str!("../presets/gdpr.toml")),
     ("observe", include_str!("../presets/observe.toml")),
 ];
 
@@ -98,7 +101,7 @@ struct RawTopic {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCombination {
-    /// Members that must all be found: `KIND`, `KIND>=5` or `topic:name`, alternatives separated by `|`.
+    /// Members that must all be found: `KIND`, `KIND>=5`, `topic:name` or `topic:name>=0.4`, alternatives separated by `|`.
     #[serde(default)]
     all: Vec<String>,
     label: Option<Label>,
@@ -483,12 +486,17 @@ fn ingredient(word: &str) -> Result<Ingredient, String> {
             .unwrap_or_default()
     };
     if let Some(topic) = word.strip_prefix("topic:") {
-        return topic.parse().map(Ingredient::Topic).map_err(|_| {
-            let known: Vec<_> = Topic::ALL.iter().map(|topic| topic.as_str()).collect();
-            match topic.split_once(">=") {
-                Some((topic, _)) => format!("a topic is not counted: write `topic:{}`", topic.trim()),
-                None => format!("no topic is called `{topic}`{}", hint(topic, &known)),
+        let (topic, at) = match topic.split_once(">=") {
+            None => (topic, None),
+            Some((topic, at)) => {
+                let at = at.trim().parse().ok().filter(|at| *at > 0.0 && *at <= 1.0);
+                let message = || format!("the score of `{word}` is not a number above 0, up to 1");
+                (topic.trim(), Some(at.ok_or_else(message)?))
             }
+        };
+        return topic.parse().map(|topic| Ingredient::Topic { topic, at }).map_err(|_| {
+            let known: Vec<_> = Topic::ALL.iter().map(|topic| topic.as_str()).collect();
+            format!("no topic is called `{topic}`{}", hint(topic, &known))
         });
     }
     let (kind, at_least) = match word.split_once(">=") {

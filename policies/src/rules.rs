@@ -59,7 +59,7 @@ pub struct Rule {
 ///
 /// Counts are of findings, not of different values: a profile holds no values, so one address that stands there twice
 /// counts twice. A count is over the whole request, history included.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ingredient {
     /// Entities of this kind were found, at least so many.
     Kind {
@@ -68,8 +68,14 @@ pub enum Ingredient {
         /// At least how many; 1 unless the policy says otherwise.
         at_least: u32,
     },
-    /// The topic reached its threshold.
-    Topic(Topic),
+    /// The topic reached a score.
+    Topic {
+        /// The topic.
+        topic: Topic,
+        /// The score in `[0, 1]`: lower than the topic's own where it takes less to mean something beside another member.
+        /// The topic's own, if absent; a topic that the policy does not label is then never there.
+        at: Option<f32>,
+    },
 }
 
 /// Findings that together mean more than each alone.
@@ -224,14 +230,14 @@ impl PolicySet {
         for member in &combination.all {
             let found = member.iter().find(|ingredient| match ingredient {
                 Ingredient::Kind { kind, at_least } => kinds.get(kind).is_some_and(|count| count >= at_least),
-                Ingredient::Topic(topic) => {
-                    self.topics.get(topic).is_some_and(|rule| topic_score(sensitivity, *topic) >= rule.at)
-                }
+                Ingredient::Topic { topic, at } => at
+                    .or_else(|| self.topics.get(topic).map(|rule| rule.at))
+                    .is_some_and(|at| topic_score(sensitivity, *topic) >= at),
             })?;
             names.push(match found {
                 Ingredient::Kind { kind, at_least: 1 } => kind.to_string(),
                 Ingredient::Kind { kind, at_least } => format!("{at_least} or more {kind}"),
-                Ingredient::Topic(topic) => topic.to_string(),
+                Ingredient::Topic { topic, .. } => topic.to_string(),
             });
         }
         let together = if names.len() > 1 { " together" } else { "" };

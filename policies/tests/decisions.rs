@@ -400,6 +400,10 @@ fn combinations_count_findings_over_the_whole_request() {
     ] {
         assert_eq!(label(member, &persons(count)).label, expected, "{member} with {count}");
     }
+    let mut hinted = persons(1);
+    hinted.topics.insert(Topic::Health, 0.45);
+    assert_eq!(label("'PERSON', 'topic:health'", &hinted).label, Label::Internal, "below the topic's own threshold");
+    assert_eq!(label("'PERSON', 'topic:health>=0.4'", &hinted).label, Label::Restricted);
     let bulk = label("'PERSON>=5'", &persons(7));
     assert_eq!(bulk.because, "5 or more PERSON");
     let mut weak = persons(7);
@@ -412,7 +416,9 @@ fn combinations_count_findings_over_the_whole_request() {
         ("'PERSON>=5|topic:health'", "combination.0.all", "or one with a count"),
         ("'PERSON>=x', 'EMAIL'", "combination.0.all.0", "not a whole number from 1 to"),
         ("'EMAIL', 'PERSON>=-1'", "combination.0.all.1", "not a whole number from 1 to"),
-        ("'EMAIL', 'topic:health>=2'", "combination.0.all.1", "a topic is not counted"),
+        ("'EMAIL', 'topic:health>=2'", "combination.0.all.1", "not a number above 0, up to 1"),
+        ("'EMAIL', 'topic:health>=0'", "combination.0.all.1", "not a number above 0, up to 1"),
+        ("'EMAIL', 'topic:health>=nan'", "combination.0.all.1", "not a number above 0, up to 1"),
         ("'EMAIL', 'PRESON'", "combination.0.all.1", "did you mean `PERSON`?"),
     ] {
         let Faults(faults) = policy(member).unwrap_err();
@@ -530,7 +536,7 @@ fn any_policy() -> impl Strategy<Value = PolicySet> {
 }
 
 fn enforcing_policy() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["balanced", "cost-saver", "strict-privacy"])
+    prop::sample::select(vec!["balanced", "cost-saver", "strict-privacy", "hipaa", "pci", "gdpr"])
 }
 
 proptest! {

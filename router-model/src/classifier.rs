@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use local_runtime::{Classification, Pending};
 use policies::{Doubt, Finding, Profile, Rung, Sensitivity};
@@ -19,10 +20,23 @@ use crate::memo::Memo;
 use crate::sensitivity::{Detector, Scan};
 use crate::{Error, Prompt, Role, Segment, tokens};
 
+/// What finds sensitive data in one text. The detector of this crate is one; whatever else takes its place may fail in ways that
+/// it does not, and the classifier must come through all of them with a doubt.
+pub trait Scanner: Send + Sync {
+    /// Scans the whole of a text.
+    fn scan(&self, text: &str) -> Scan;
+}
+
+impl Scanner for Detector {
+    fn scan(&self, text: &str) -> Scan {
+        Self::scan(self, text)
+    }
+}
+
 /// Turns prompts into profiles. Built once and shared; `classify` may run on any number of threads.
 pub struct Classifier {
     config: ClassifierConfig,
-    detector: Detector,
+    detector: Box<dyn Scanner>,
     model: ComplexityModel,
     answers: Arc<AnswerModel>,
     memo: Memo,
@@ -42,8 +56,16 @@ impl Classifier {
     /// # Errors
     /// When a setting is out of range, or when a pattern, the artifact or its weights do not load.
     pub fn new(config: ClassifierConfig) -> Result<Self, Error> {
-        config.validate()?;
         let detector = Detector::new(config.detector.clone())?;
+        Self::with_scanner(config, Box::new(detector))
+    }
+
+    /// The same with another scanner in the detector's place.
+    ///
+    /// # Errors
+    /// When a setting is out of range, or when the artifact or its weights do not load.
+    pub fn with_scanner(config: ClassifierConfig, detector: Box<dyn Scanner>) -> Result<Self, Error> {
+        config.validate()?;
         let artifact = config.artifact.as_deref().map_or_else(|| Ok(Artifact::embedded()), Artifact::read)?;
         let model = ComplexityModel::from_artifact(&artifact)?;
         let answers = Arc::new(AnswerModel::from_artifact(&artifact)?);
@@ -170,7 +192,12 @@ impl Classifier {
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };
         let mut before: Option<&Segment<'_>> = None;
+        let begun = Instant::now();
         for (index, segment) in prompt.segments.iter().enumerate() {
+            if begun.elapsed() >= self.config.detection_deadline {
+                all.doubt.push(Doubt::DetectorTimeout);
+                break;
+            }
             let text = clip(&segment.text, self.config.text_bytes_max);
             if text.len() < segment.text.len() {
                 all.doubt.push(Doubt::TextTooLong);

@@ -179,6 +179,8 @@ pub struct Router {
     pub encoder_deadline: Duration,
     /// Threads of the encoder.
     pub encoder_threads: usize,
+    /// What detection may take.
+    pub detection_deadline: Duration,
     /// Requests that are compared with the reference.
     pub drift_window: usize,
     /// Index from which a dimension has drifted.
@@ -193,7 +195,11 @@ impl Router {
     /// Settings of a classifier with this router model.
     #[must_use]
     pub fn classifier(&self) -> ClassifierConfig {
-        ClassifierConfig { artifact: self.artifact.clone(), ..ClassifierConfig::default() }
+        ClassifierConfig {
+            artifact: self.artifact.clone(),
+            detection_deadline: self.detection_deadline,
+            ..ClassifierConfig::default()
+        }
     }
 }
 

@@ -260,6 +260,10 @@ pub(super) struct RawRouter {
     pub encoder_deadline_ms: u64,
     /// Threads of the encoder, 1 to 64. Default 1.
     pub encoder_threads: usize,
+    /// Milliseconds that the search for sensitive data in one request may take, 1 to 600000. Default 5000: the built-in
+    /// detectors read some megabytes a second. What is not read by then is doubt (`detector_timeout`), and the request gets
+    /// the policy's `on_doubt` label.
+    pub detection_deadline_ms: u64,
     /// Requests, and local answers, whose histograms are compared with the reference, 100 to 1000000. Default 2000: fewer
     /// notice a change sooner, more notice a smaller one. Each takes 8 bytes.
     pub drift_window: usize,
@@ -449,6 +453,7 @@ impl Default for RawRouter {
             encoder: true,
             encoder_deadline_ms: 50,
             encoder_threads: 1,
+            detection_deadline_ms: 5_000,
             drift_window: 2_000,
             drift_psi_alert: 0.25,
             drift_reference: None,

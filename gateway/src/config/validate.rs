@@ -385,6 +385,7 @@ impl Check<'_> {
         for (key, value, low, high) in [
             ("router.encoder_deadline_ms", raw.encoder_deadline_ms, 1, 10_000),
             ("router.encoder_threads", raw.encoder_threads as u64, 1, 64),
+            ("router.detection_deadline_ms", raw.detection_deadline_ms, 1, 600_000),
             ("router.drift_window", raw.drift_window as u64, 100, 1_000_000),
         ] {
             if !(low..=high).contains(&value) {
@@ -407,6 +408,7 @@ impl Check<'_> {
             encoder: raw.encoder,
             encoder_deadline: Duration::from_millis(raw.encoder_deadline_ms),
             encoder_threads: raw.encoder_threads,
+            detection_deadline: Duration::from_millis(raw.detection_deadline_ms),
             drift_window: raw.drift_window,
             drift_psi_alert: raw.drift_psi_alert,
             drift_reference: read,
@@ -609,12 +611,14 @@ mod tests {
     #[test]
     fn faults_of_the_router_section_are_all_told_by_their_keys() {
         let text = "[router]\nartifact = \"/nowhere\"\nencoder_deadline_ms = 0\nencoder_threads = 65\ndrift_window = 99\n\
+                    detection_deadline_ms = 0\n\
                     drift_psi_alert = 0.0\ndrift_reference = \"/nowhere.json\"\ntighten_max = 1.5\n";
         let found = faults(text);
         for key in [
             "artifact",
             "encoder_deadline_ms",
             "encoder_threads",
+            "detection_deadline_ms",
             "drift_window",
             "drift_psi_alert",
             "drift_reference",
