@@ -6,6 +6,7 @@
 //!
 //! Left out: the encoder that judges difficulty, which is asked only where the policy's answer hangs on it (`refine`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -84,7 +85,8 @@ fn withhold<R: Ask>(classified: &mut Classified<R>) {
     }
 }
 
-/// Computes, on a thread of its own where there is much to read.
+/// Computes, on a thread of its own where there is much to read. A panic fails the request, which then goes nowhere, and not
+/// the connection with every other request on it.
 ///
 /// # Errors
 /// Those of the work, and [`Error::Panicked`].
@@ -95,7 +97,7 @@ pub async fn apart<T: Send + 'static>(
     if bytes > INLINE_BYTES_MAX {
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)?
     } else {
-        work()
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Error::Panicked))
     }
 }
 

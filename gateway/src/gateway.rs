@@ -92,6 +92,15 @@ impl Gateway {
     /// # Errors
     /// [`BuildError`].
     pub fn build(config: Config, clock: Clock) -> Result<Arc<Self>, BuildError> {
+        let router = RouterModel::load(config.classifier(), clock()).map_err(BuildError::Classifier)?;
+        Self::build_with(config, clock, router)
+    }
+
+    /// The same around a router model that is there already.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build_with(config: Config, clock: Clock, router: RouterModel) -> Result<Arc<Self>, BuildError> {
         let ledger = Ledger::open(&config.ledger)?;
         let month = month_start_ms(clock());
         let reader = crate::ledger::Store::open(&config.ledger)?;
@@ -100,7 +109,6 @@ impl Gateway {
             spent.insert(team.name.clone(), reader.spent_since(&team.name, month)?);
         }
         let budgets = Budgets::new(&config.teams, month, |team| spent.get(team).copied().unwrap_or_default());
-        let router = RouterModel::load(config.classifier(), clock()).map_err(BuildError::Classifier)?;
         let drift = Drift::new(drift_setup(&config), &router.revision());
         let portfolio = Portfolio::new(&config)?;
         Ok(Arc::new(Self {

@@ -2,6 +2,7 @@
 //!
 //! Plain functions in this order, each taking what the one before it gave, so that none can be skipped.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use crate::http::body::ResponseBody;
 use crate::http::inbound::{Inbound, read_body};
 use crate::http::respond::{self, header, header_text};
 use crate::identity::Identity;
-use crate::ledger::{Asked, Finish, month_start_ms};
+use crate::ledger::{Asked, Finish, Row, month_start_ms};
 use crate::portfolio::Portfolio;
 use crate::refine;
 use crate::settlement::Account;
@@ -372,11 +373,20 @@ fn describe(headers: &mut HeaderMap, account: &mut Account) {
         return;
     }
     headers.insert(header::LABEL, HeaderValue::from_static(row.label.as_str()));
-    headers.insert(header::REASON, header_text(&row.reason));
+    headers.insert(header::REASON, header_text(&reason(row)));
     if !row.route.is_empty() {
         headers.insert(header::ROUTE, header_text(&row.route));
         headers.insert(header::MODEL, header_text(&row.served_model));
     }
+}
+
+/// The decision's reason, with every doubt: a request may be served as it would have been anyway, and still nobody must think
+/// that all of it was read.
+fn reason(row: &Row) -> Cow<'_, str> {
+    if row.doubt.is_empty() {
+        return Cow::Borrowed(&row.reason);
+    }
+    Cow::Owned(format!("{}; doubt: {}", row.reason, row.doubt.replace(',', ", ")))
 }
 
 fn finish_of(error: &Error) -> Finish {

@@ -85,6 +85,14 @@ impl RouterModel {
         self.classifier().load_names(&source.library, &source.cache, &source.config)
     }
 
+    /// A classifier that was built elsewhere.
+    #[must_use]
+    pub fn of(classifier: Classifier, now_ms: i64) -> Self {
+        let settings = classifier.config().clone();
+        let loaded = Loaded { classifier: Arc::new(classifier), artifact: None, since_ms: now_ms };
+        Self { now: ArcSwap::from_pointee(loaded), encoder: Mutex::default(), settings }
+    }
+
     /// Loads the encoder of the model in service, and from then on that of each one that takes its place. Blocks for about
     /// a second.
     ///

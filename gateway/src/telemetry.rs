@@ -8,7 +8,7 @@ use local_runtime::OutputFlag;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use policies::Mode;
+use policies::{Doubt, Mode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -81,6 +81,11 @@ struct OutcomeLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: String,
 }
@@ -141,7 +146,7 @@ pub struct Metrics {
     cost: Family<RouteLabel, Counter<f64, AtomicU64>>,
     saving: Counter<f64, AtomicU64>,
     unpriced: Counter,
-    doubt: Family<KindLabel, Counter>,
+    doubt: Family<ReasonLabel, Counter>,
     findings: Family<KindLabel, Counter>,
     errors: Family<KindLabel, Counter>,
     flags: Family<KindLabel, Counter>,
@@ -304,6 +309,10 @@ impl Metrics {
             "Requests served by a model without a known price: an alarm",
             self.unpriced.clone(),
         );
+        // From the start, so that an alert sees the first one as a rise.
+        for doubt in Doubt::ALL {
+            let _ = self.doubt.get_or_create(&ReasonLabel { reason: doubt.to_string() });
+        }
         registry.register(
             "sluicegate_doubt",
             "Requests that classification was not sure of, by reason",
@@ -440,7 +449,7 @@ impl Metrics {
             self.first_token.get_or_create(&by_route).observe(first / 1e3);
         }
         for doubt in row.doubt.split(',').filter(|d| !d.is_empty()) {
-            self.doubt.get_or_create(&KindLabel { kind: doubt.to_owned() }).inc();
+            self.doubt.get_or_create(&ReasonLabel { reason: doubt.to_owned() }).inc();
         }
         for kind in row.kinds.split(',').filter_map(|pair| pair.split_once('=')) {
             let count = kind.1.parse().unwrap_or(0);

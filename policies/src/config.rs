@@ -32,6 +32,9 @@ const PRESETS: &[(&str, &str)] = &[
     ("balanced", include_str!("../presets/balanced.toml")),
     ("cost-saver", include_str!("../presets/cost-saver.toml")),
     ("strict-privacy", include_str!("../presets/strict-privacy.toml")),
+    ("hipaa", include_str!("../presets/hipaa.toml")),
+    ("pci", include_str!("../presets/pci.toml")),
+    ("gdpr", include_str!("../presets/gdpr.toml")),
     ("observe", include_str!("../presets/observe.toml")),
 ];
 
@@ -98,7 +101,7 @@ struct RawPolicy {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTopic {
-    label: Label,
+    label: Option<Label>,
     #[serde(default = "default_topic_at")]
     at: f32,
 }
@@ -106,16 +109,18 @@ struct RawTopic {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCombination {
+    /// Members that must all be found: `KIND`, `KIND>=5`, `topic:name` or `topic:name>=0.4`, alternatives separated by `|`.
+    #[serde(default)]
     all: Vec<String>,
-    label: Label,
+    label: Option<Label>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRule {
-    name: String,
+    name: Option<String>,
     when: Option<String>,
-    route: String,
+    route: Option<String>,
     /// `route`, `cascade`, `prefix` or `shadow`; `cascade` where only `escalate_below` is set.
     mode: Option<String>,
     /// `cascade`, `prefix`: confidence below which another target answers.
@@ -194,10 +199,15 @@ impl PolicySet {
     /// Every fault, with file, line and key.
     pub fn parse_with(file: &str, text: &str, read: ReadFile<'_>) -> Result<Self, Faults> {
         let document = Document { file, text };
-        let raw: RawPolicy = fault::read(document)?;
-        let mut check = Check { document, faults: Vec::new() };
+        let (raw, faults) = fault::read_all::<RawPolicy>(document);
+        let Some(raw) = raw else { return Err(Faults(faults)) };
+        let mut check = Check { document, faults };
         let policy = check.policy(raw, text, read);
-        if check.faults.is_empty() { Ok(policy) } else { Err(Faults(check.faults)) }
+        if check.faults.is_empty() {
+            return Ok(policy);
+        }
+        check.faults.sort_by_key(|fault| fault.line);
+        Err(Faults(check.faults))
     }
 }
 
@@ -210,6 +220,14 @@ struct Check<'a> {
 impl Check<'_> {
     fn fault(&mut self, key: &str, message: impl Into<String>) {
         self.faults.push(self.document.fault(key, message));
+    }
+
+    /// A key that must be there. One that was there and could not be read has its fault already.
+    fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() && !self.faults.iter().any(|fault| fault.key == key) {
+            self.fault(key, "is missing");
+        }
+        value
     }
 
     fn policy(&mut self, raw: RawPolicy, text: &str, read: ReadFile<'_>) -> PolicySet {
@@ -287,7 +305,8 @@ impl Check<'_> {
             .into_iter()
             .map(|(topic, rule)| {
                 let at = self.unit(&format!("topics.{topic}.at"), rule.at);
-                (topic, TopicRule { label: rule.label, at })
+                let label = self.required(&format!("topics.{topic}.label"), rule.label);
+                (topic, TopicRule { label: label.unwrap_or(Label::Restricted), at })
             })
             .collect()
     }
@@ -295,26 +314,36 @@ impl Check<'_> {
     fn combinations(&mut self, raw: Vec<RawCombination>) -> Vec<Combination> {
         let mut checked = Vec::with_capacity(raw.len());
         for (index, combination) in raw.into_iter().enumerate() {
+            let key = |field: &str| format!("combination.{index}.{field}");
             let mut all = Vec::with_capacity(combination.all.len());
             for (place, member) in combination.all.iter().enumerate() {
-                let mut alternatives = Vec::new();
-                for word in member.split('|').map(str::trim) {
-                    match ingredient(word) {
-                        Some(found) => alternatives.push(found),
-                        None => self.fault(
-                            &format!("combination.{index}.all.{place}"),
-                            format!("`{word}` is neither an entity kind nor `topic:<name>`"),
-                        ),
-                    }
-                }
-                all.push(alternatives);
+                all.push(self.member(&key(&format!("all.{place}")), member));
             }
-            if all.len() < 2 {
-                self.fault(&format!("combination.{index}.all"), "a combination has at least two members");
+            let counts = |member: &Vec<Ingredient>| {
+                member.iter().all(|one| matches!(one, Ingredient::Kind { at_least: 2.., .. }))
+            };
+            if all.len() < 2 && !all.iter().all(|member| !member.is_empty() && counts(member))
+                || all.is_empty()
+            {
+                let message = "a combination has at least two members, or one with a count (`EMAIL>=20`)";
+                self.fault(&key("all"), message);
             }
-            checked.push(Combination { all, label: combination.label });
+            let label = self.required(&key("label"), combination.label).unwrap_or(Label::Restricted);
+            checked.push(Combination { all, label });
         }
         checked
+    }
+
+    /// The alternatives of one member.
+    fn member(&mut self, key: &str, member: &str) -> Vec<Ingredient> {
+        let mut alternatives = Vec::new();
+        for word in member.split('|').map(str::trim) {
+            match ingredient(word) {
+                Ok(found) => alternatives.push(found),
+                Err(message) => self.fault(key, message),
+            }
+        }
+        alternatives
     }
 
     fn actions(&mut self, raw: BTreeMap<String, String>) -> BTreeMap<Label, Action> {
@@ -341,19 +370,14 @@ impl Check<'_> {
         let mut checked: Vec<Rule> = Vec::with_capacity(raw.len());
         for (index, rule) in raw.into_iter().enumerate() {
             let key = |field: &str| format!("rule.{index}.{field}");
-            if checked.iter().any(|other| *other.name == *rule.name) {
-                self.fault(&key("name"), format!("a rule before this one is called `{}` too", rule.name));
+            let name = self.required(&key("name"), rule.name.clone()).unwrap_or_default();
+            if checked.iter().any(|other| *other.name == *name) {
+                self.fault(&key("name"), format!("a rule before this one is called `{name}` too"));
             }
-            let when = rule.when.as_deref().and_then(|source| match Condition::compile(source) {
-                Ok(condition) => Some(condition),
-                Err(error) => {
-                    self.fault(&key("when"), error.to_string());
-                    None
-                }
-            });
-            let route = match rule.route.as_str() {
-                "cheapest" => Route::Cheapest,
-                word => word
+            let when = rule.when.as_deref().and_then(|source| self.condition(&key("when"), source));
+            let route = match self.required(&key("route"), rule.route.clone()).as_deref() {
+                None | Some("cheapest") => Route::Cheapest,
+                Some(word) => word
                     .parse::<PlaceKey>()
                     .map_or_else(|()| Route::Name(Arc::from(word)), |place| Route::Place(place.0)),
             };
@@ -361,9 +385,21 @@ impl Check<'_> {
             if mode.escalate_below().is_some() {
                 self.escalates(index, &route, fall_back);
             }
-            checked.push(Rule { name: Arc::from(rule.name), when, route, mode });
+            checked.push(Rule { name: Arc::from(name), when, route, mode });
         }
         checked
+    }
+
+    fn condition(&mut self, key: &str, source: &str) -> Option<Condition> {
+        match Condition::compile(source) {
+            Ok(condition) => Some(condition),
+            Err(errors) => {
+                for error in errors {
+                    self.fault(key, error.to_string());
+                }
+                None
+            }
+        }
     }
 
     /// The mode of a rule with its numbers; a number that the mode has no use for is a fault, since it would be
@@ -460,11 +496,41 @@ impl PolicySet {
     }
 }
 
-fn ingredient(word: &str) -> Option<Ingredient> {
-    match word.strip_prefix("topic:") {
-        Some(topic) => topic.parse().ok().map(Ingredient::Topic),
-        None => word.parse().ok().map(Ingredient::Kind),
+/// Findings of one kind that a combination may ask for; a body cannot have more.
+const COUNT_MAX: u32 = 1_000_000;
+
+fn ingredient(word: &str) -> Result<Ingredient, String> {
+    let hint = |word: &str, known: &[&'static str]| {
+        fault::nearest(word, known.iter().copied())
+            .map(|near| format!("; did you mean `{near}`?"))
+            .unwrap_or_default()
+    };
+    if let Some(topic) = word.strip_prefix("topic:") {
+        let (topic, at) = match topic.split_once(">=") {
+            None => (topic, None),
+            Some((topic, at)) => {
+                let at = at.trim().parse().ok().filter(|at| *at > 0.0 && *at <= 1.0);
+                let message = || format!("the score of `{word}` is not a number above 0, up to 1");
+                (topic.trim(), Some(at.ok_or_else(message)?))
+            }
+        };
+        return topic.parse().map(|topic| Ingredient::Topic { topic, at }).map_err(|_| {
+            let known: Vec<_> = Topic::ALL.iter().map(|topic| topic.as_str()).collect();
+            format!("no topic is called `{topic}`{}", hint(topic, &known))
+        });
     }
+    let (kind, at_least) = match word.split_once(">=") {
+        None => (word, 1),
+        Some((kind, count)) => {
+            let count = count.trim().parse().ok().filter(|count| (1..=COUNT_MAX).contains(count));
+            let message = || format!("the count of `{word}` is not a whole number from 1 to {COUNT_MAX}");
+            (kind.trim(), count.ok_or_else(message)?)
+        }
+    };
+    kind.parse().map(|kind| Ingredient::Kind { kind, at_least }).map_err(|_| {
+        let known: Vec<_> = EntityKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        format!("`{kind}` is neither an entity kind nor `topic:<name>`{}", hint(kind, &known))
+    })
 }
 
 const PLACES: &[&str] = &["local", "on-prem", "cloud"];

@@ -1,7 +1,7 @@
 //! Reading TOML so that every fault comes with file, line, key and the nearest valid key.
 //!
-//! A configuration is written by a person who wants to see all mistakes at once. [`read`] therefore goes on
-//! after an unknown key: it reports it, takes it out of the document and tries again. What a type cannot
+//! A configuration is written by a person who wants to see all mistakes at once. [`read_all`] therefore goes on
+//! after an unknown key or a value of the wrong type: it reports it, takes it out of the document and tries again. What a type cannot
 //! express (a number out of range, a name that does not exist) is found by the section's own `validate`,
 //! which reports paths; [`Document::fault`] turns a path back into a line.
 
@@ -11,8 +11,8 @@ use std::ops::Range;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
-/// Unknown keys reported in one run; a file with more is not the file that was meant.
-const UNKNOWN_KEYS_MAX: usize = 32;
+/// Unknown keys and wrong types reported in one run; a file with more is not the file that was meant.
+const READ_FAULTS_MAX: usize = 32;
 
 /// One fault in a file that a person wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,33 +77,47 @@ impl Document<'_> {
 /// Reads a document into a raw section.
 ///
 /// # Errors
-/// Every unknown key, and the first fault of another kind (syntax, wrong type, missing key).
+/// Every fault of [`read_all`].
 pub fn read<T: DeserializeOwned>(document: Document<'_>) -> Result<T, Faults> {
+    match read_all(document) {
+        (Some(value), faults) if faults.is_empty() => Ok(value),
+        (_, faults) => Err(Faults(faults)),
+    }
+}
+
+/// Reads what can be read of a document, with every fault that its types show. What has a fault is left out of the value, so
+/// that the rest can be checked further; there is no value where the text is not TOML or a part that has
+/// no default is missing.
+#[must_use]
+pub fn read_all<T: DeserializeOwned>(document: Document<'_>) -> (Option<T>, Vec<Fault>) {
     let syntax = |error: &toml::de::Error| Fault {
         file: document.file.to_owned(),
         line: error.span().map_or(0, |span| document.line_at(span.start)),
         key: String::new(),
-        message: error.message().to_owned(),
+        message: error.message().trim().to_owned(),
     };
-    let root = DeTable::parse(document.text).map_err(|error| Faults(vec![syntax(&error)]))?;
+    let root = match DeTable::parse(document.text) {
+        Ok(root) => root,
+        Err(error) => return (None, vec![syntax(&error)]),
+    };
     let mut table = root.clone();
-    let mut faults = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
     loop {
         match T::deserialize(toml::Deserializer::from(table.clone())) {
-            Ok(value) if faults.is_empty() => return Ok(value),
-            Ok(_) => return Err(Faults(faults)),
+            Ok(value) => return (Some(value), faults),
             Err(error) => {
                 let mut fault = syntax(&error);
                 let span = error.span();
                 fault.key = span.as_ref().and_then(|span| path_at(root.get_ref(), span)).unwrap_or_default();
-                let unknown = error.message().starts_with("unknown field");
-                if unknown {
-                    fault.message = unknown_key_message(error.message());
+                if error.message().starts_with("unknown field") {
+                    fault.message = unknown_word_message("key", error.message());
+                } else if error.message().starts_with("unknown variant") {
+                    fault.message = unknown_word_message("word", error.message());
                 }
                 faults.push(fault);
-                let removed = unknown && span.is_some_and(|span| remove_at(table.get_mut(), &span));
-                if !removed || faults.len() >= UNKNOWN_KEYS_MAX {
-                    return Err(Faults(faults));
+                let removed = span.is_some_and(|span| remove_at(table.get_mut(), &span));
+                if !removed || faults.len() >= READ_FAULTS_MAX {
+                    return (None, faults);
                 }
             }
         }
@@ -121,15 +135,13 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Rewrites serde's "unknown field `a`, expected one of `b`, `c`" with the nearest valid key in front.
-fn unknown_key_message(message: &str) -> String {
+/// Rewrites serde's "unknown field `a`, expected one of `b`, `c`" with the nearest valid word in front.
+fn unknown_word_message(what: &str, message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(word) = quoted.next() else { return message.to_owned() };
     let valid: Vec<&str> = quoted.collect();
-    match nearest(word, valid.iter().copied()) {
-        Some(near) => format!("unknown key `{word}`; did you mean `{near}`? (valid: {})", valid.join(", ")),
-        None => format!("unknown key `{word}` (valid: {})", valid.join(", ")),
-    }
+    let hint = nearest(word, valid.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+    format!("unknown {what} `{word}`{} (valid: {})", hint.unwrap_or_default(), valid.join(", "))
 }
 
 fn offset_of(table: &DeTable<'_>, key: &str) -> Option<usize> {
@@ -181,7 +193,8 @@ fn path_in(value: &DeValue<'_>, span: &Range<usize>) -> Option<String> {
 }
 
 fn remove_at(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
-    if let Some(name) = table.keys().find(|name| name.span() == *span).map(|n| n.get_ref().to_string()) {
+    let here = table.iter().find(|(name, value)| name.span() == *span || value.span() == *span);
+    if let Some(name) = here.map(|(name, _)| name.get_ref().to_string()) {
         return table.remove(name.as_str()).is_some();
     }
     table.iter_mut().any(|(_, value)| remove_in(value.get_mut(), span))

@@ -56,13 +56,27 @@ pub struct Rule {
     pub mode: Mode,
 }
 
-/// One member of a combination: any of these kinds or topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One alternative of a member of a combination.
+///
+/// Counts are of findings, not of different values: a profile holds no values, so one address that stands there twice
+/// counts twice. A count is over the whole request, history included.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ingredient {
-    /// An entity of this kind was found.
-    Kind(EntityKind),
-    /// The topic reached its threshold.
-    Topic(Topic),
+    /// Entities of this kind were found, at least so many.
+    Kind {
+        /// The kind.
+        kind: EntityKind,
+        /// At least how many; 1 unless the policy says otherwise.
+        at_least: u32,
+    },
+    /// The topic reached a score.
+    Topic {
+        /// The topic.
+        topic: Topic,
+        /// The score in `[0, 1]`: lower than the topic's own where it takes less to mean something beside another member.
+        /// The topic's own, if absent; a topic that the policy does not label is then never there.
+        at: Option<f32>,
+    },
 }
 
 /// Findings that together mean more than each alone.
@@ -199,8 +213,8 @@ impl PolicySet {
             }
         }
         for combination in &self.combinations {
-            if let Some(names) = self.present(combination, sensitivity) {
-                raise(combination.label, format!("{names} together"));
+            if let Some(because) = self.present(combination, sensitivity) {
+                raise(combination.label, because);
             }
         }
         for (name, label) in self.labelled_terms(sensitivity) {
@@ -235,23 +249,25 @@ impl PolicySet {
         self.terms.iter().filter_map(move |term| Some((&*term.name, term.label.filter(|_| found(term))?)))
     }
 
-    /// The members of a combination that were found, joined, if all were.
+    /// What the members of a combination are, in words, if all were found.
     fn present(&self, combination: &Combination, sensitivity: &Sensitivity) -> Option<String> {
         let kinds = self.counted_kinds(sensitivity);
         let mut names = Vec::with_capacity(combination.all.len());
         for member in &combination.all {
             let found = member.iter().find(|ingredient| match ingredient {
-                Ingredient::Kind(kind) => kinds.contains_key(kind),
-                Ingredient::Topic(topic) => {
-                    self.topics.get(topic).is_some_and(|rule| topic_score(sensitivity, *topic) >= rule.at)
-                }
+                Ingredient::Kind { kind, at_least } => kinds.get(kind).is_some_and(|count| count >= at_least),
+                Ingredient::Topic { topic, at } => at
+                    .or_else(|| self.topics.get(topic).map(|rule| rule.at))
+                    .is_some_and(|at| topic_score(sensitivity, *topic) >= at),
             })?;
             names.push(match found {
-                Ingredient::Kind(kind) => kind.as_str(),
-                Ingredient::Topic(topic) => topic.as_str(),
+                Ingredient::Kind { kind, at_least: 1 } => kind.to_string(),
+                Ingredient::Kind { kind, at_least } => format!("{at_least} or more {kind}"),
+                Ingredient::Topic { topic, .. } => topic.to_string(),
             });
         }
-        Some(names.join(" and "))
+        let together = if names.len() > 1 { " together" } else { "" };
+        Some(format!("{}{together}", names.join(" and ")))
     }
 
     /// The first rule whose condition holds.

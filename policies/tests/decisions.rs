@@ -334,6 +334,101 @@ fn every_fault_of_a_policy_has_its_line() {
 }
 
 #[test]
+fn a_file_of_ten_faults_is_told_in_one_go() {
+    let text = "name = 'x'\n\
+        on_doubt = 'secret'\n\
+        fall_back = 'yes'\n\
+        score_minn = 0.5\n\
+        quality_min = 2.0\n\
+        [labels]\n\
+        EMIAL = 'internal'\n\
+        PHONE = 'confidental'\n\
+        [topics]\n\
+        health = { at = 0.5 }\n\
+        [[combination]]\n\
+        all = ['PERSON>=0', 'topic:helth']\n\
+        label = 'restricted'\n\
+        [[rule]]\n\
+        name = 'r'\n\
+        when = 'profile.complexty < 1.0 || profile.task > 3'\n\
+        [[rule]]\n\
+        name = 'r'\n\
+        route = 'local'\n\
+        mode = 'cascad'\n";
+    let Faults(faults) = PolicySet::parse("p.toml", text).unwrap_err();
+    let shown: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let expected = [
+        "p.toml:2: on_doubt: unknown word `secret`",
+        "p.toml:3: fall_back: invalid type",
+        "p.toml:4: score_minn: unknown key `score_minn`; did you mean `score_min`?",
+        "p.toml:5: quality_min: 2 is not between 0 and 1",
+        "p.toml:7: labels.EMIAL: unknown name `EMIAL`; did you mean `EMAIL`?",
+        "p.toml:8: labels.PHONE: unknown word `confidental`; did you mean `confidential`?",
+        "p.toml:10: topics.health.label: is missing",
+        "p.toml:12: combination.0.all.0: the count of `PERSON>=0` is not a whole number from 1",
+        "p.toml:12: combination.0.all.1: no topic is called `helth`; did you mean `health`?",
+        "p.toml:14: rule.0.route: is missing",
+        "p.toml:16: rule.0.when: unknown field `profile.complexty`; did you mean `profile.complexity`?",
+        "p.toml:16: rule.0.when: a task cannot be compared with a whole number",
+        "p.toml:18: rule.1.name: a rule before this one is called `r` too",
+        "p.toml:20: rule.1.mode: `cascad` is not a mode",
+    ];
+    assert_eq!(shown.len(), expected.len(), "{}", shown.join("\n"));
+    for (shown, expected) in shown.iter().zip(expected) {
+        assert!(shown.starts_with(expected), "{shown}\n{expected}");
+    }
+}
+
+#[test]
+fn combinations_count_findings_over_the_whole_request() {
+    let policy = |member: &str| {
+        let text = format!(
+            "name = 'x'\n[labels]\nPERSON = 'internal'\n[topics]\nhealth = {{ label = 'internal' }}\n\
+             [[combination]]\nall = [{member}]\nlabel = 'restricted'\n"
+        );
+        PolicySet::parse("p", &text)
+    };
+    let persons = |count: usize| with(profile(0.1), &vec![EntityKind::Person; count]).sensitivity;
+    let label =
+        |member: &str, found: &Sensitivity| policy(member).unwrap().label(found, &CallerFacts::default());
+    for (member, count, expected) in [
+        ("'PERSON>=5'", 4, Label::Internal),
+        ("'PERSON>=5'", 5, Label::Restricted),
+        ("'EMAIL>=2 | PERSON >= 3'", 3, Label::Restricted),
+        ("'PERSON>=1', 'PERSON>=3'", 2, Label::Internal),
+        ("'PERSON', 'EMAIL'", 9, Label::Internal),
+    ] {
+        assert_eq!(label(member, &persons(count)).label, expected, "{member} with {count}");
+    }
+    let mut hinted = persons(1);
+    hinted.topics.insert(Topic::Health, 0.45);
+    assert_eq!(label("'PERSON', 'topic:health'", &hinted).label, Label::Internal, "below the topic's own threshold");
+    assert_eq!(label("'PERSON', 'topic:health>=0.4'", &hinted).label, Label::Restricted);
+    let bulk = label("'PERSON>=5'", &persons(7));
+    assert_eq!(bulk.because, "5 or more PERSON");
+    let mut weak = persons(7);
+    weak.findings.iter_mut().for_each(|found| found.score = 0.4);
+    assert_eq!(label("'PERSON>=5'", &weak).label, Label::Public, "what is too weak is not counted");
+    for (member, key, message) in [
+        ("'PERSON'", "combination.0.all", "or one with a count"),
+        ("", "combination.0.all", "or one with a count"),
+        ("'PERSON>=1'", "combination.0.all", "or one with a count"),
+        ("'PERSON>=5|topic:health'", "combination.0.all", "or one with a count"),
+        ("'PERSON>=x', 'EMAIL'", "combination.0.all.0", "not a whole number from 1 to"),
+        ("'EMAIL', 'PERSON>=-1'", "combination.0.all.1", "not a whole number from 1 to"),
+        ("'EMAIL', 'topic:health>=2'", "combination.0.all.1", "not a number above 0, up to 1"),
+        ("'EMAIL', 'topic:health>=0'", "combination.0.all.1", "not a number above 0, up to 1"),
+        ("'EMAIL', 'topic:health>=nan'", "combination.0.all.1", "not a number above 0, up to 1"),
+        ("'EMAIL', 'PRESON'", "combination.0.all.1", "did you mean `PERSON`?"),
+    ] {
+        let Faults(faults) = policy(member).unwrap_err();
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, key), "{member}: {faults:?}");
+        assert!(faults[0].message.contains(message), "{member}: {}", faults[0].message);
+        assert_eq!(faults[0].line, 7, "{member}");
+    }
+}
+
+#[test]
 fn presets_compile() {
     for name in PolicySet::presets() {
         PolicySet::preset(name).unwrap();
@@ -441,7 +536,7 @@ fn any_policy() -> impl Strategy<Value = PolicySet> {
 }
 
 fn enforcing_policy() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["balanced", "cost-saver", "strict-privacy"])
+    prop::sample::select(vec!["balanced", "cost-saver", "strict-privacy", "hipaa", "pci", "gdpr"])
 }
 
 proptest! {

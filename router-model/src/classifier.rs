@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use local_runtime::{Classification, Pending};
 use policies::{Doubt, Finding, Profile, Rung, Sensitivity};
@@ -21,10 +22,23 @@ use crate::names::{AskedNames, FoundNames, Names, NamesArtifact, NamesConfig, Na
 use crate::sensitivity::{self, Detector, LocalFinding, Scan};
 use crate::{Error, Prompt, Role, Segment, tokens};
 
+/// What finds sensitive data in one text. The detector of this crate is one; whatever else takes its place may fail in ways that
+/// it does not, and the classifier must come through all of them with a doubt.
+pub trait Scanner: Send + Sync {
+    /// Scans the whole of a text.
+    fn scan(&self, text: &str) -> Scan;
+}
+
+impl Scanner for Detector {
+    fn scan(&self, text: &str) -> Scan {
+        Self::scan(self, text)
+    }
+}
+
 /// Turns prompts into profiles. Built once and shared; `classify` may run on any number of threads.
 pub struct Classifier {
     config: ClassifierConfig,
-    detector: Detector,
+    detector: Box<dyn Scanner>,
     model: ComplexityModel,
     answers: Arc<AnswerModel>,
     memo: Memo<Scan>,
@@ -45,8 +59,16 @@ impl Classifier {
     /// # Errors
     /// When a setting is out of range, or when a pattern, the artifact or its weights do not load.
     pub fn new(config: ClassifierConfig) -> Result<Self, Error> {
-        config.validate()?;
         let detector = Detector::new(config.detector.clone())?;
+        Self::with_scanner(config, Box::new(detector))
+    }
+
+    /// The same with another scanner in the detector's place.
+    ///
+    /// # Errors
+    /// When a setting is out of range, or when the artifact or its weights do not load.
+    pub fn with_scanner(config: ClassifierConfig, detector: Box<dyn Scanner>) -> Result<Self, Error> {
+        config.validate()?;
         let artifact = config.artifact.as_deref().map_or_else(|| Ok(Artifact::embedded()), Artifact::read)?;
         let model = ComplexityModel::from_artifact(&artifact)?;
         let answers = Arc::new(AnswerModel::from_artifact(&artifact)?);
@@ -61,6 +83,12 @@ impl Classifier {
             rung: OnceLock::new(),
             names: OnceLock::new(),
         })
+    }
+
+    /// What it was built with.
+    #[must_use]
+    pub const fn config(&self) -> &ClassifierConfig {
+        &self.config
     }
 
     /// Which trained artifact it uses: the beginning of a hash of its files.
@@ -258,7 +286,12 @@ impl Classifier {
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };
         let mut before: Option<&Segment<'_>> = None;
+        let begun = Instant::now();
         for (index, segment) in prompt.segments.iter().enumerate() {
+            if begun.elapsed() >= self.config.detection_deadline {
+                all.doubt.push(Doubt::DetectorTimeout);
+                break;
+            }
             let text = clip(&segment.text, self.config.text_bytes_max);
             if text.len() < segment.text.len() {
                 all.doubt.push(Doubt::TextTooLong);

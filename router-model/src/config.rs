@@ -1,6 +1,7 @@
 //! Settings of the classifier, with their bounds.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Error;
 use crate::names::NamesMode;
@@ -10,6 +11,8 @@ use crate::sensitivity::DetectorConfig;
 pub const MEMO_ENTRIES: u64 = 65_536;
 /// Default of [`ClassifierConfig::text_bytes_max`].
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Default of [`ClassifierConfig::detection_deadline`].
+pub const DETECTION_DEADLINE: Duration = Duration::from_secs(5);
 /// Texts shorter than this are scanned afresh: that costs less than hashing and a lookup.
 pub(crate) const MEMO_TEXT_BYTES_MIN: usize = 64;
 
@@ -22,6 +25,9 @@ pub struct ClassifierConfig {
     /// Longest segment that is scanned whole. Unit: bytes; at least 1,024; default 1 MiB. What lies beyond is
     /// not scanned, and the profile carries `Doubt::TextTooLong`.
     pub text_bytes_max: usize,
+    /// How long the detectors may read one prompt. Default 5 s. It is looked at before each segment, so what overruns it is
+    /// one segment at most; segments after that are not scanned, and the profile carries `Doubt::DetectorTimeout`.
+    pub detection_deadline: Duration,
     /// Folder with a trained artifact. Default: the one that is part of this build.
     pub artifact: Option<PathBuf>,
     /// Settings of the sensitivity detector.
@@ -37,6 +43,7 @@ impl Default for ClassifierConfig {
         Self {
             memo_entries: MEMO_ENTRIES,
             text_bytes_max: TEXT_BYTES_MAX,
+            detection_deadline: DETECTION_DEADLINE,
             artifact: None,
             detector: DetectorConfig::default(),
             names: NamesMode::default(),

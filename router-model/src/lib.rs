@@ -20,8 +20,8 @@ mod memo;
 mod prompt;
 
 pub use artifact::Artifact;
-pub use classifier::Classifier;
+pub use classifier::{Classifier, Scanner};
 pub use confidence::{AnswerModel, Evidence};
-pub use config::{ClassifierConfig, MEMO_ENTRIES, TEXT_BYTES_MAX};
+pub use config::{ClassifierConfig, DETECTION_DEADLINE, MEMO_ENTRIES, TEXT_BYTES_MAX};
 pub use error::Error;
 pub use prompt::{Prompt, Role, Segment};

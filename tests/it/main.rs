@@ -4,6 +4,7 @@
 mod accounting;
 mod cascade;
 mod commands;
+mod doubt;
 mod drift;
 mod embeddings;
 mod faults;

@@ -177,6 +177,8 @@ pub struct Store {
 /// Finding sensitive data.
 #[derive(Debug, Clone)]
 pub struct Detection {
+    /// What patterns may take.
+    pub deadline: Duration,
     /// What it means when the names model cannot be used.
     pub names: NamesMode,
     /// Folder of a trained one; the built-in one when absent.
@@ -216,6 +218,7 @@ impl Config {
         ClassifierConfig {
             artifact: self.router.artifact.clone(),
             detector,
+            detection_deadline: self.detection.deadline,
             names: self.detection.names,
             names_artifact: self.detection.names_artifact.clone(),
             ..ClassifierConfig::default()

@@ -254,6 +254,10 @@ pub(super) struct RawPolicySource {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDetection {
+    /// Milliseconds that the search for patterns of sensitive data in one request may take, 1 to 600000. Default 5000: the built-in
+    /// detectors read some megabytes a second. What is not read by then is doubt (`detector_timeout`), and the request gets
+    /// the policy's `on_doubt` label.
+    pub deadline_ms: u64,
     /// What finds names of persons, places and organisations, addresses and their like in free text: `required` (the
     /// default) uses the built-in model, and a request that it cannot read, or not in time, is in doubt;
     /// `when-available` leaves names out, without a doubt, while the model is not loaded; `off` leaves them out always.
@@ -465,6 +469,7 @@ impl Default for RawLocal {
 impl Default for RawDetection {
     fn default() -> Self {
         Self {
+            deadline_ms: 5_000,
             names: String::from("required"),
             names_artifact: None,
             names_deadline_ms: 5_000,

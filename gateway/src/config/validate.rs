@@ -25,8 +25,9 @@ use crate::local::model_name;
 /// Checks a configuration text.
 pub(super) fn config(file: &str, text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
     let document = Document { file, text };
-    let raw: RawConfig = fault::read(document)?;
-    let mut check = Check { document, faults: Vec::new() };
+    let (raw, faults) = fault::read_all::<RawConfig>(document);
+    let Some(raw) = raw else { return Err(ConfigError::Faults(Faults(faults))) };
+    let mut check = Check { document, faults };
     let checked = check.config(raw, overrides);
     match checked {
         Some(config) if check.faults.is_empty() => Ok(config),
@@ -86,20 +87,27 @@ impl Check<'_> {
             onnxruntime: raw.local.onnxruntime.as_deref().map(PathBuf::from),
             offline: raw.local.offline || overrides.offline,
         };
+        let embedding = self.embedding(&raw.local);
+        let locals = self.locals(raw.local, raw.local_model, overrides);
+        let detection = self.detection(raw.detection);
+        let router = self.router(raw.router);
+        let telemetry = self.telemetry(raw.telemetry);
+        let teams = raw.team.into_iter().enumerate().map(|(i, team)| self.team(i, team)).collect();
+        // Only now: a policy with faults must not hide those of the sections after it.
         Some(Config {
             require_key,
             ledger,
             ledger_features: raw.ledger.features,
-            embedding: self.embedding(&raw.local),
-            locals: self.locals(raw.local, raw.local_model, overrides),
+            embedding,
+            locals,
             store,
             policy: Arc::new(policy?),
-            detection: self.detection(raw.detection),
-            router: self.router(raw.router),
+            detection,
+            router,
             prices: Arc::new(prices?),
             baseline_model: raw.accounting.baseline_model,
-            telemetry: self.telemetry(raw.telemetry),
-            teams: raw.team.into_iter().enumerate().map(|(i, team)| self.team(i, team)).collect(),
+            telemetry,
+            teams,
             upstreams,
             server,
             admin,
@@ -378,6 +386,7 @@ impl Check<'_> {
 
     fn detection(&mut self, raw: RawDetection) -> Detection {
         for (key, value, high) in [
+            ("detection.deadline_ms", raw.deadline_ms, 600_000),
             ("detection.names_deadline_ms", raw.names_deadline_ms, 120_000),
             ("detection.names_threads", raw.names_threads as u64, 64),
         ] {
@@ -402,6 +411,7 @@ impl Check<'_> {
         Detection {
             names,
             names_artifact: raw.names_artifact.map(PathBuf::from),
+            deadline: Duration::from_millis(raw.deadline_ms),
             names_deadline: Duration::from_millis(raw.names_deadline_ms),
             names_threads: raw.names_threads,
         }
@@ -650,6 +660,16 @@ mod tests {
         }
         assert!(faults("[router]\ndrift_psi_alert = nan\n").contains("router.drift_psi_alert"));
         assert!(faults("[router]\ntighten_maximum = 0.1\n").contains("tighten_max"));
+    }
+
+    #[test]
+    fn faults_of_the_detection_section_are_all_told_by_their_keys() {
+        let text = "[detection]\nnames = \"maybe\"\nnames_artifact = \"/nowhere\"\nnames_deadline_ms = 0\n\
+                    names_threads = 65\ndeadline_ms = 0\n";
+        let found = faults(text);
+        for key in ["names", "names_artifact", "names_deadline_ms", "names_threads", "deadline_ms"] {
+            assert!(found.contains(&format!("detection.{key}:")), "{key}: {found}");
+        }
     }
 
     #[test]
