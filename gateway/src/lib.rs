@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod ask;
+pub mod classification;
 pub mod cli;
 pub mod config;
 pub mod drift;

@@ -12,11 +12,10 @@ use hyper::{HeaderMap, Request, Response};
 use policies::{
     Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
 };
-use router_model::Classifier;
-use router_model::complexity::View;
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
+use crate::classification::{Classified, apart, classify};
 use crate::drift::{self, Drift};
 use crate::error::Error;
 use crate::execute::{self, Answer, Call, SettledBody};
@@ -31,8 +30,6 @@ use crate::refine;
 use crate::settlement::Account;
 use crate::telemetry::names;
 
-/// Bodies larger than this are parsed and classified off the threads that move bytes.
-const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Output tokens reserved for a request that sets no limit.
 const RESERVED_OUTPUT_TOKENS: u64 = 4_096;
 
@@ -94,17 +91,12 @@ async fn serve<R: Ask>(
     note_identity(open, &identity);
     let body = read_body(gateway, body).await?;
     let started = Instant::now();
-    let mut classified = if body.len() > INLINE_BYTES_MAX {
-        let gateway = gateway.clone();
-        let classified =
-            tokio::task::spawn_blocking(move || classify::<R>(&gateway, body, &head.headers, identity));
-        classified.await.map_err(|_| Error::Panicked)??
-    } else {
-        classify::<R>(gateway, body, &head.headers, identity)?
-    };
-    ask_encoder(gateway, &mut classified).await;
+    let inbound = read::<R>(gateway, body, head.headers).await?;
+    let mut classified = classify(gateway, inbound).await?;
+    let identity = known(gateway, identity, &classified.inbound.request);
+    ask_encoder(gateway, &mut classified, &identity).await;
     let answers = classified.classifier.answers().clone();
-    let Judged { inbound, profile, identity, decision, situation, features } = judge(gateway, classified);
+    let Judged { inbound, profile, decision, situation, features } = judge(gateway, classified, &identity);
     gateway.metrics.decided(started.elapsed().as_secs_f64());
     gateway.callers.raise_session(&identity, decision.labelled.label);
     inbound.request.model().clone_into(&mut open.row().requested_model);
@@ -174,56 +166,33 @@ pub fn refuse_browsers(headers: &HeaderMap) -> Result<(), Error> {
 struct Judged<R> {
     inbound: Inbound<R>,
     profile: Arc<Profile>,
-    identity: Identity,
     decision: Decision,
     /// What the ledger keeps so that the decision can be made again.
     situation: Arc<Asked>,
     features: Option<Arc<[f32]>>,
 }
 
-/// A request with what the first rung found out about it.
-struct Classified<R> {
-    inbound: Inbound<R>,
-    identity: Identity,
-    profile: Profile,
-    features: Option<Arc<[f32]>>,
-    /// What the encoder can be asked about, and the classifier that it belongs to: another may take over meanwhile.
-    view: View,
-    classifier: Arc<Classifier>,
+/// The body as a checked request.
+async fn read<R: Ask>(gateway: &Arc<Gateway>, body: Bytes, headers: HeaderMap) -> Result<Inbound<R>, Error> {
+    let gateway = gateway.clone();
+    let parsed = apart(body.len(), move || {
+        let inbound = Inbound::<R>::parse(body, &headers)?;
+        inbound.request.check(&gateway.portfolio)?;
+        Ok(inbound)
+    });
+    parsed.instrument(tracing::debug_span!("inbound")).await
 }
 
-/// Parsing and the first rung of classification: pure computing.
-fn classify<R: Ask>(
-    gateway: &Gateway,
-    body: Bytes,
-    headers: &HeaderMap,
-    mut identity: Identity,
-) -> Result<Classified<R>, Error> {
-    let mut inbound = tracing::debug_span!("inbound").in_scope(|| Inbound::<R>::parse(body, headers))?;
-    inbound.request.check(&gateway.portfolio)?;
-    let classifier = gateway.classifier();
-    let (profile, view, features, withheld) = tracing::debug_span!("classification").in_scope(|| {
-        let prompt = inbound.prompt()?;
-        let (profile, view) = classifier.look(&prompt);
-        let findings = profile.sensitivity.findings.iter();
-        let withheld =
-            findings.map(|found| &prompt.segments[found.segment]).any(|segment| segment.path == "user");
-        let stores = gateway.config.ledger_features && R::ROUTED;
-        let features = stores.then(|| classifier.dense_features(&prompt)).flatten().map(Arc::from);
-        Ok::<_, Error>((profile, view, features, withheld))
-    })?;
-    if withheld {
-        // What was found to be sensitive is not stored, whatever field it came in.
-        inbound.request.withhold_user();
-    }
-    inbound.request.user().clone_into(&mut identity.facts.user);
+/// The caller with what only the body tells, and the label that the session has reached by now.
+fn known<R: Ask>(gateway: &Gateway, mut identity: Identity, request: &R) -> Identity {
+    request.user().clone_into(&mut identity.facts.user);
     identity.facts.session_label = gateway.callers.session_label(&identity);
-    Ok(Classified { inbound, identity, profile, features, view, classifier })
+    identity
 }
 
 /// The second rung, where its answer could change the decision.
-async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>) {
-    let Classified { inbound, identity, profile, view, classifier, .. } = classified;
+async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>, identity: &Identity) {
+    let Classified { inbound, profile, view, classifier, .. } = classified;
     if !R::ROUTED {
         return;
     }
@@ -242,12 +211,12 @@ async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>) 
 }
 
 /// The decision: pure computing.
-fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>) -> Judged<R> {
-    let Classified { inbound, identity, profile, features, classifier, .. } = classified;
+fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>, identity: &Identity) -> Judged<R> {
+    let Classified { inbound, profile, features, classifier, .. } = classified;
     let amount = if R::ROUTED { gateway.drift.tightening() } else { 0.0 };
     let (request, mut decision) = tracing::debug_span!("decision").in_scope(|| {
         let profile = Drift::tightened(&profile, amount);
-        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, &identity)
+        decide(&gateway.policy, &gateway.portfolio, &inbound.request, &profile, identity)
     });
     drift::tighten(&mut decision, amount);
     if R::ROUTED {
@@ -263,14 +232,7 @@ fn judge<R: Ask>(gateway: &Gateway, classified: Classified<R>) -> Judged<R> {
         router: Some(classifier.revision().to_owned()),
         tightening: amount,
     };
-    Judged {
-        inbound,
-        profile: Arc::new(profile),
-        identity,
-        decision,
-        situation: Arc::new(situation),
-        features,
-    }
+    Judged { inbound, profile: Arc::new(profile), decision, situation: Arc::new(situation), features }
 }
 
 /// Decides about a checked request; what was asked for comes with the decision. Also what `explain` does, without
