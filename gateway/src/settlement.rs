@@ -135,7 +135,7 @@ impl Account {
         row.alternatives = serde_json::to_string(&decision.alternatives).unwrap_or_default();
         if let Outcome::Serve(plan) = &decision.outcome {
             row.degraded = plan.degraded;
-            row.declassified = plan.declassified;
+            row.declassified = plan.declassified.is_some();
             row.mode = plan.mode.as_str();
         }
     }

@@ -108,7 +108,8 @@ fn observing_records_what_it_let_pass() {
     );
     assert_eq!(decision.labelled.label, Label::Restricted);
     let Outcome::Serve(plan) = &decision.outcome else { panic!("observers serve") };
-    assert!(plan.declassified);
+    let (from, to, by) = (Label::Restricted, Label::Public, Declassifier::Observer);
+    assert_eq!(plan.declassified, Some(Declassified { from, to, by }));
 }
 
 #[test]
