@@ -26,6 +26,8 @@ pub trait Ask: std::fmt::Debug + Send + Sync + Sized + 'static {
     const ENDPOINT: Endpoint;
     /// Does it matter how hard it is? Then it counts for drift, and is decided more strictly while traffic has drifted.
     const ROUTED: bool;
+    /// Does the answer to a request in which values were replaced answer the request?
+    const MASKABLE: bool;
 
     /// Reads and checks a body.
     ///
@@ -99,6 +101,7 @@ impl Ask for ChatRequest {
     const OPERATION: &'static str = "chat";
     const ENDPOINT: Endpoint = Endpoint::Chat;
     const ROUTED: bool = true;
+    const MASKABLE: bool = true;
 
     fn parse(body: Bytes) -> Result<Self, Error> {
         Self::parse(body)

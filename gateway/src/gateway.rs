@@ -12,6 +12,7 @@ use crate::encoder::LocalEncoder;
 use crate::execute::Shadows;
 use crate::identity::Callers;
 use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
+use crate::mask::Vaults;
 use crate::portfolio::Portfolio;
 use crate::router::{Exchanged, LoadError, RouterModel};
 use crate::tasks::Tasks;
@@ -71,6 +72,8 @@ pub struct Gateway {
     pub budgets: Budgets,
     /// Callers.
     pub callers: Callers,
+    /// Values that were masked.
+    pub vaults: Vaults,
     /// Metrics.
     pub metrics: Metrics,
     /// Second answers that nobody is shown.
@@ -120,6 +123,7 @@ impl Gateway {
             ledger,
             budgets,
             callers: Callers::new(&config),
+            vaults: Vaults::default(),
             metrics: Metrics::default(),
             shadows: Shadows::default(),
             tasks: Tasks::default(),

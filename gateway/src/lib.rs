@@ -17,6 +17,7 @@ pub mod http;
 pub mod identity;
 pub mod ledger;
 pub mod local;
+pub mod mask;
 pub mod pipeline;
 pub mod portfolio;
 pub mod provision;

@@ -26,6 +26,7 @@ use crate::http::inbound::{Inbound, read_body};
 use crate::http::respond::{self, header, header_text};
 use crate::identity::Identity;
 use crate::ledger::{Asked, Finish, Row, month_start_ms};
+use crate::mask::{self, Settled, Unmasking};
 use crate::portfolio::Portfolio;
 use crate::refine;
 use crate::settlement::Account;
@@ -98,11 +99,13 @@ async fn serve<R: Ask>(
     ask_encoder(gateway, &mut classified, &identity).await;
     let answers = classified.classifier.answers().clone();
     let Judged { inbound, profile, decision, situation, features } = judge(gateway, classified, &identity);
-    gateway.metrics.decided(started.elapsed().as_secs_f64());
     gateway.callers.raise_session(&identity, decision.labelled.label);
     inbound.request.model().clone_into(&mut open.row().requested_model);
     inbound.request.user().clone_into(&mut open.row().user);
     open.compared(inbound.request.has_baseline());
+    let Settled { request, headers, trailer, decision, unmasking } =
+        mask::settle(gateway, inbound, &profile, decision, &identity).await;
+    gateway.metrics.decided(started.elapsed().as_secs_f64());
     open.decided(&profile, &decision);
     let row = open.row();
     (row.profile, row.situation, row.features) = (Some(profile.clone()), Some(situation), features);
@@ -112,15 +115,15 @@ async fn serve<R: Ask>(
             return Err(Error::Refused { refusal: refusal.clone(), text: decision.reason.text.clone() });
         }
     };
-    let plan = &reserve(gateway, open, &inbound, &profile, plan).await?;
+    let plan = &reserve(gateway, open, &*request, &profile, plan).await?;
     let limit = gateway.config.server.request_timeout;
     let until = open.started() + limit;
     let call = Call {
-        request: &inbound.request,
+        request: &request,
         profile: profile.clone(),
         answers,
         team: &identity.facts.team,
-        headers: inbound.headers.clone(),
+        headers,
         traceparent: crate::trace_context::current(),
         input_tokens: profile.input_tokens,
         created: gateway.now_ms() / 1000,
@@ -135,7 +138,7 @@ async fn serve<R: Ask>(
     let (answer, target) =
         tokio::time::timeout_at(until.into(), executed).await.map_err(|_| Error::Deadline(limit))??;
     let span = tracing::Span::current();
-    span.record(names::REQUEST_MODEL, inbound.request.model());
+    span.record(names::REQUEST_MODEL, request.model());
     span.record(names::RESPONSE_MODEL, &*target.model);
     span.record(names::PROVIDER, &*target.upstream);
     if let Answer::Whole(whole) = &answer
@@ -146,7 +149,7 @@ async fn serve<R: Ask>(
     }
     let account = account.take().expect("taken once");
     Ok(tracing::debug_span!("settlement")
-        .in_scope(|| respond_with(gateway, answer, account, inbound.trailer)))
+        .in_scope(|| respond_with(gateway, answer, account, trailer, unmasking)))
 }
 
 /// A web page may send a plain-text POST to any address without asking; it may not send JSON that way. So a request
@@ -266,11 +269,11 @@ fn note_identity(account: &mut Account, identity: &Identity) {
 async fn reserve<R: Ask>(
     gateway: &Gateway,
     account: &mut Account,
-    inbound: &Inbound<R>,
+    request: &R,
     profile: &Profile,
     plan: &Plan,
 ) -> Result<Plan, Error> {
-    let usage = reserved_usage(&inbound.request, profile);
+    let usage = reserved_usage(request, profile);
     let worst = worst_case(plan.targets(), &usage);
     let team = account.row().team.clone();
     let limited = gateway.budgets.limits(&team);
@@ -325,11 +328,16 @@ fn respond_with(
     answer: Answer,
     mut account: Account,
     trailer: bool,
+    mut unmasking: Option<Unmasking>,
 ) -> Response<ResponseBody> {
     match answer {
-        Answer::Whole(whole) => {
+        Answer::Whole(mut whole) => {
             account.first_byte();
             account.hear_whole(&whole.body);
+            if let Some(unmasking) = unmasking.as_mut().filter(|_| whole.status.is_success()) {
+                whole.body = unmasking.whole(whole.body);
+            }
+            account.unmasked(unmasking.as_ref());
             if let Some(tally) = &whole.tally {
                 account.used(tally);
             }
@@ -357,7 +365,7 @@ fn respond_with(
             headers.insert(hyper::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             describe(&mut headers, &mut account);
             let limit = gateway.config.server.request_timeout;
-            let body = SettledBody::new(source, account, trailer, limit);
+            let body = SettledBody::new(source, account, trailer, limit).unmasked(unmasking);
             let mut response = Response::new(ResponseBody::stream(body));
             *response.headers_mut() = headers;
             response

@@ -12,6 +12,7 @@ use policies::{Cost, Decision, Location, Money, Outcome, Price, Profile, Target,
 use crate::execute::Shadow;
 use crate::gateway::Gateway;
 use crate::ledger::{Finish, Reservation, Row};
+use crate::mask::Unmasking;
 
 /// What was used, and how that is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,7 +136,7 @@ impl Account {
         row.alternatives = serde_json::to_string(&decision.alternatives).unwrap_or_default();
         if let Outcome::Serve(plan) = &decision.outcome {
             row.degraded = plan.degraded;
-            row.declassified = plan.declassified;
+            row.declassified = plan.declassified.is_some();
             row.mode = plan.mode.as_str();
         }
     }
@@ -311,6 +312,13 @@ impl Account {
         let told: Vec<_> = told.collect();
         if !told.is_empty() {
             self.note(&format!("the local answer was flagged: {}", told.join(", ")));
+        }
+    }
+
+    /// Notes the words in the answer that could not be put back.
+    pub fn unmasked(&mut self, unmasking: Option<&Unmasking>) {
+        if let Some(words) = unmasking.map(Unmasking::unrestored).filter(|words| *words > 0) {
+            self.gateway.metrics.unrestored(words);
         }
     }
 

@@ -149,6 +149,8 @@ pub struct Metrics {
     doubt: Family<ReasonLabel, Counter>,
     findings: Family<KindLabel, Counter>,
     errors: Family<KindLabel, Counter>,
+    masks: Family<OutcomeLabel, Counter>,
+    unrestored: Counter,
     flags: Family<KindLabel, Counter>,
     feedback: Family<SignLabel, Counter>,
     confidence: Family<ModeLabel, Histogram, fn() -> Histogram>,
@@ -258,6 +260,8 @@ impl Default for Metrics {
             doubt: Family::default(),
             findings: Family::default(),
             errors: Family::default(),
+            masks: Family::default(),
+            unrestored: Counter::default(),
             flags: Family::default(),
             feedback: Family::default(),
             confidence: Family::new_with_constructor(tenths),
@@ -320,6 +324,16 @@ impl Metrics {
         );
         registry.register("sluicegate_findings", "Sensitive entities found, by kind", self.findings.clone());
         registry.register("sluicegate_errors", "Requests that did not succeed, by kind", self.errors.clone());
+        registry.register(
+            "sluicegate_masks",
+            "Requests that the policy offered to mask: masked, or why they were kept",
+            self.masks.clone(),
+        );
+        registry.register(
+            "sluicegate_mask_unrestored",
+            "Words for masked values in answers that could not be put back",
+            self.unrestored.clone(),
+        );
         registry.register(
             "sluicegate_local_answer_flags",
             "Local answers with signs of being bad, by sign",
@@ -407,6 +421,16 @@ impl Metrics {
         if row.shadow_of.is_empty() {
             self.answered(row, &route);
         }
+    }
+
+    /// Notes what became of an offer to mask: `masked`, or why not.
+    pub fn masked(&self, outcome: &'static str) {
+        self.masks.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Notes words in an answer that could not be put back.
+    pub fn unrestored(&self, words: u64) {
+        self.unrestored.inc_by(words);
     }
 
     /// What a row used and cost, be it a client's request or a shadow.

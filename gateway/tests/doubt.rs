@@ -98,7 +98,8 @@ async fn ask(stand: Stand, body: &str) -> Seen {
         };
         let took = began.elapsed();
         let metrics =
-            exchange(admin_at, "GET /metrics HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n".into()).await;
+            exchange(admin_at, "GET /metrics HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n".into())
+                .await;
         Seen { response, metrics, left, took }
     };
     tokio::select! {
@@ -145,6 +146,10 @@ async fn a_detector_that_works_lets_it_go() {
     assert!(seen.left, "{}", seen.response);
     for doubt in Doubt::ALL {
         let counted = format!("sluicegate_doubt_total{{reason=\"{doubt}\"}} 0");
-        assert!(seen.metrics.contains(&counted), "{doubt} is there for alerts before the first one: {}", seen.metrics);
+        assert!(
+            seen.metrics.contains(&counted),
+            "{doubt} is there for alerts before the first one: {}",
+            seen.metrics
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use policies::{
-    Availability, CallerFacts, Capabilities, Clearance, Doubt, Label, Location, Outcome, PolicySet, Price, RequestFacts,
-    Situation, Target,
+    Availability, CallerFacts, Capabilities, Clearance, Doubt, Label, Location, Outcome, PolicySet, Price,
+    RequestFacts, Situation, Target,
 };
 use router_model::{Classifier, ClassifierConfig, Prompt};
 

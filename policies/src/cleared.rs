@@ -1,8 +1,8 @@
 //! The gate: data in the hands of a network client is always `Cleared<T>`, and only a decision makes one.
 //!
 //! [`Cleared`] has no public constructor. The one way to get a value into it is [`Plan::clear`]
-//! (`decision`), which compares the label that the decision was made for with the clearance of the one target
-//! it names; the one way to get the value out is [`Cleared::open`] with that same target. Retry, fallback and
+//! (`decision`; [`Subject::clear`] for a whole request), which compares the label that the decision was made for with the
+//! clearance of the one target it names; the one way to get the value out is [`Cleared::open`] with that same target. Retry, fallback and
 //! escalation clear again, for their own target.
 //!
 //! ```compile_fail
@@ -11,6 +11,7 @@
 //! ```
 //!
 //! [`Plan::clear`]: crate::Plan::clear
+//! [`Subject::clear`]: crate::Subject::clear
 
 use std::sync::Arc;
 
@@ -46,10 +47,17 @@ pub enum ClearanceError {
         /// Target that it was handed to.
         target: Arc<str>,
     },
+    /// The plan was made for another request: what is sent under the plan of a masked request must be made of that.
+    #[error("the plan was made for another request than the one that was to go to `{target}`")]
+    OtherRequest {
+        /// Target that it was meant for.
+        target: Arc<str>,
+    },
 }
 
 impl<T> Cleared<T> {
-    /// The comparison that everything rests on. Private to the crate: [`crate::Plan::clear`] calls it.
+    /// The comparison that everything rests on. Private to the crate: [`crate::Plan::clear`] and
+    /// [`crate::Subject::clear`] call it.
     pub(crate) fn check(value: T, label: Label, target: &Target) -> Result<Self, ClearanceError> {
         if target.clearance.admits(label) {
             Ok(Self { value, target: target.id.clone(), label })

@@ -2,7 +2,7 @@
 
 mod terms;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::condition::Condition;
 use crate::fault::{self, Document, Fault, Faults};
 use crate::label::{Clearance, Label};
+use crate::masked::{MaskSettings, MaskStyle};
 use crate::mode::{self, Mode};
 use crate::profile::{EntityKind, Topic};
 use crate::rules::{Action, Combination, Ingredient, PolicySet, Route, Rule, TopicRule, WhenCloudFails};
@@ -84,6 +85,9 @@ struct RawPolicy {
     /// Label to action.
     #[serde(default)]
     actions: BTreeMap<String, String>,
+    /// How values are replaced where the action is `mask`.
+    #[serde(default)]
+    mask: RawMask,
     /// Kind of place to the highest label that it may see, whatever its own clearance says.
     #[serde(default)]
     clearance: BTreeMap<String, Label>,
@@ -96,6 +100,19 @@ struct RawPolicy {
     /// Ordered rules; the first whose condition holds decides.
     #[serde(default)]
     rule: Vec<RawRule>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawMask {
+    /// `placeholder` or `surrogate`.
+    style: Option<String>,
+    /// Kinds that are replaced.
+    kinds: Option<Vec<String>>,
+    /// Put values back into the answer.
+    restore: Option<bool>,
+    /// Put secrets back too.
+    restore_secrets: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -256,6 +273,7 @@ impl Check<'_> {
             terms,
             teams: raw.teams,
             actions: self.actions(raw.actions),
+            mask: self.mask(raw.mask),
             clearance: self
                 .keys::<PlaceKey, Label>("clearance", raw.clearance, PLACES.iter().copied())
                 .into_iter()
@@ -357,13 +375,53 @@ impl Check<'_> {
                 "refuse" => {
                     checked.insert(label, Action::Refuse);
                 }
+                "mask" => {
+                    checked.insert(label, Action::Mask);
+                }
                 other => {
-                    let message = format!("`{other}` is not an action (keep-local, refuse)");
+                    let message = format!("`{other}` is not an action (keep-local, mask, refuse)");
                     self.fault(&format!("actions.{label}"), message);
                 }
             }
         }
         checked
+    }
+
+    fn mask(&mut self, raw: RawMask) -> MaskSettings {
+        let defaults = MaskSettings::default();
+        let style = match raw.style.as_deref() {
+            None => defaults.style,
+            Some("placeholder") => MaskStyle::Placeholder,
+            Some("surrogate") => MaskStyle::Surrogate,
+            Some(other) => {
+                let message = format!("`{other}` is not a style ({})", MaskStyle::WORDS.join(", "));
+                self.fault("mask.style", message);
+                defaults.style
+            }
+        };
+        let kinds = raw.kinds.map(|words| {
+            let mut kinds = BTreeSet::new();
+            for (index, word) in words.iter().enumerate() {
+                match word.parse::<EntityKind>() {
+                    Ok(kind) => {
+                        kinds.insert(kind);
+                    }
+                    Err(_) => {
+                        let near = fault::nearest(word, EntityKind::ALL.iter().map(|kind| kind.as_str()))
+                            .map(|near| format!("; did you mean `{near}`?"))
+                            .unwrap_or_default();
+                        self.fault(&format!("mask.kinds.{index}"), format!("unknown name `{word}`{near}"));
+                    }
+                }
+            }
+            kinds
+        });
+        MaskSettings {
+            style,
+            kinds,
+            restore: raw.restore.unwrap_or(defaults.restore),
+            restore_secrets: raw.restore_secrets.unwrap_or(defaults.restore_secrets),
+        }
     }
 
     fn rules(&mut self, raw: Vec<RawRule>, fall_back: bool) -> Vec<Rule> {

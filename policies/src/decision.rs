@@ -2,7 +2,7 @@
 //!
 //! [`PolicySet::decide`] is four filters in a row, none of which can be skipped:
 //! 1. the label: findings, doubt, the caller and the session raise it, nothing lowers it but a policy that
-//!    declares itself an observer (recorded as a declassification);
+//!    declares itself an observer, or a mask ([`crate::masked`]); both are recorded as a declassification;
 //! 2. clearance: targets that may not see the label are out, and no rule can bring them back;
 //! 3. capability and availability: targets that cannot serve the request, or not now, are out;
 //! 4. preference: the first rule whose condition holds orders what is left.
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cleared::{ClearanceError, Cleared};
 use crate::label::Label;
+use crate::masked::{Declassified, Declassifier, Mark, MaskOffer};
 use crate::mode::Mode;
 use crate::price::{Cost, Price, Usage};
 use crate::profile::{Doubt, EntityKind, Profile};
@@ -173,8 +174,10 @@ pub struct Plan {
     shadow: Option<Arc<Target>>,
     /// The preferred kind of place was not to be had.
     pub degraded: bool,
-    /// Set when the policy let the data pass above its label (an observer).
-    pub declassified: bool,
+    /// Set when the policy let the data pass above its label.
+    pub declassified: Option<Declassified>,
+    /// The masked request that this plan was made for, if it is one.
+    mark: Option<Mark>,
 }
 
 impl Plan {
@@ -233,12 +236,20 @@ impl Plan {
         self.label
     }
 
+    pub(crate) const fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
+    }
+
     /// Clears a value for one target.
     ///
     /// # Errors
-    /// [`ClearanceError::AboveClearance`] when the target may not see this request.
+    /// [`ClearanceError::AboveClearance`] when the target may not see this request, [`ClearanceError::OtherRequest`] when the
+    /// plan is that of a masked request: then [`crate::Subject::clear`] clears what is made of that one, and nothing else.
     pub fn clear<T>(&self, value: T, target: &Target) -> Result<Cleared<T>, ClearanceError> {
-        Cleared::check(value, self.label, target)
+        match self.mark {
+            None => Cleared::check(value, self.label, target),
+            Some(_) => Err(ClearanceError::OtherRequest { target: target.id.clone() }),
+        }
     }
 }
 
@@ -278,6 +289,8 @@ pub struct Decision {
     pub alternatives: Vec<Alternative>,
     /// Revision of the policy that decided.
     pub policy_revision: Arc<str>,
+    /// The offer to mask the request, where that could take it further.
+    pub mask: Option<MaskOffer>,
 }
 
 /// What to do with an answer that has arrived.
@@ -305,12 +318,30 @@ impl PolicySet {
     #[must_use]
     pub fn decide(&self, profile: &Profile, situation: &Situation<'_>) -> Decision {
         let labelled = self.label(&profile.sensitivity, situation.caller);
-        let declassified = self.observes() && labelled.label > Label::Public;
+        let (outcome, reason, alternatives) = self.planned(profile, situation, &labelled, None);
+        let mask = self.mask_offer(profile, situation, &labelled);
+        Decision { outcome, labelled, reason, alternatives, policy_revision: self.revision().clone(), mask }
+    }
+
+    /// Filters 2 to 4 for a label. `masked` says that the request was masked to get that label.
+    pub(crate) fn planned(
+        &self,
+        profile: &Profile,
+        situation: &Situation<'_>,
+        labelled: &Labelled,
+        masked: Option<(Declassified, Mark)>,
+    ) -> (Outcome, Reason, Vec<Alternative>) {
         let effective = if self.observes() { Label::Public } else { labelled.label };
         let mut sifted = self.sift(profile, situation, effective);
-        let (outcome, reason) =
-            self.choose(profile, situation, &labelled, effective, declassified, &mut sifted);
-        Decision { outcome, labelled, reason, alternatives: sifted, policy_revision: self.revision().clone() }
+        let (mut outcome, reason) = self.choose(profile, situation, labelled, effective, &mut sifted);
+        if let Outcome::Serve(plan) = &mut outcome {
+            let observed = Declassified { from: labelled.label, to: effective, by: Declassifier::Observer };
+            plan.declassified = (labelled.label > effective).then_some(observed);
+            if let Some((declassified, mark)) = masked {
+                (plan.declassified, plan.mark) = (Some(declassified), Some(mark));
+            }
+        }
+        (outcome, reason, sifted)
     }
 
     /// Filters 2 and 3: one [`Alternative`] per target, with `Eligible` or why not.
@@ -339,7 +370,7 @@ impl PolicySet {
             Wants::Named => target.location != Location::Local || self.names_may_be_local(),
             Wants::Forced(id) => target.id == *id,
         };
-        if !self.clearance_of(target).admits(label) || !target.clearance.admits(label) {
+        if !self.may_see(target, label) {
             Standing::NotCleared
         } else if !asked {
             Standing::NotAsked
@@ -359,7 +390,6 @@ impl PolicySet {
         situation: &Situation<'_>,
         labelled: &Labelled,
         effective: Label,
-        declassified: bool,
         sifted: &mut [Alternative],
     ) -> (Outcome, Reason) {
         if let Wants::Forced(id) = &situation.request.wants
@@ -415,7 +445,8 @@ impl PolicySet {
                 _ => None,
             },
             degraded: fate.is_degraded(),
-            declassified,
+            declassified: None,
+            mark: None,
         };
         let reason = fate.reason(profile, situation, labelled, sifted);
         (Outcome::Serve(plan), reason)
@@ -437,8 +468,7 @@ impl PolicySet {
         served: &Target,
         order: &[usize],
     ) -> Option<Arc<Target>> {
-        let may_see =
-            |target: &&Arc<Target>| self.clearance_of(target).admits(label) && target.clearance.admits(label);
+        let may_see = |target: &&Arc<Target>| self.may_see(target, label);
         let can = |target: &&Arc<Target>| {
             target.is_ready() && lacking(profile, situation.request, target).is_none()
         };

@@ -9,6 +9,7 @@ pub mod config;
 pub mod decision;
 pub mod fault;
 pub mod label;
+pub mod masked;
 pub mod mode;
 pub mod price;
 pub mod profile;
@@ -23,6 +24,7 @@ pub use decision::{
 };
 pub use fault::{Document, Fault, Faults};
 pub use label::{Clearance, Label};
+pub use masked::{Declassified, Declassifier, MaskOffer, MaskSettings, MaskStyle, Masked, Subject};
 pub use mode::Mode;
 pub use price::{Cost, Money, Price, PriceTable, RawPrice, Usage, UsageSource};
 pub use profile::{Doubt, EntityKind, Finding, FindingSource, Profile, Rung, Sensitivity, Task, Topic};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::condition::Condition;
 use crate::decision::{CallerFacts, Labelled, Situation};
 use crate::label::{Clearance, Label};
+use crate::masked::MaskSettings;
 use crate::mode::Mode;
 use crate::profile::{EntityKind, FindingSource, Profile, Sensitivity, Topic};
 use crate::target::{Location, Target};
@@ -21,6 +22,8 @@ pub enum Action {
     KeepLocal,
     /// Refuse it.
     Refuse,
+    /// Replace what was found and read the rest again; where that does not clear, as `KeepLocal`.
+    Mask,
 }
 
 /// What to do with a request that wants the cloud when no cloud can be reached.
@@ -113,6 +116,7 @@ pub struct PolicySet {
     pub(crate) teams: BTreeMap<String, Label>,
     pub(crate) actions: BTreeMap<Label, Action>,
     pub(crate) clearance: BTreeMap<Location, Clearance>,
+    pub(crate) mask: MaskSettings,
     pub(crate) names_may_be_local: bool,
     pub(crate) quality_min: f32,
     pub(crate) cloud_unavailable: WhenCloudFails,
@@ -175,6 +179,11 @@ impl PolicySet {
     /// The policy's cap on the clearance of a kind of place; a target's own clearance holds besides.
     pub(crate) fn clearance_of(&self, target: &Target) -> Clearance {
         self.clearance.get(&target.location).copied().unwrap_or(target.clearance)
+    }
+
+    /// May a target see data with this label, by its own clearance and by the policy's cap?
+    pub(crate) fn may_see(&self, target: &Target, label: Label) -> bool {
+        self.clearance_of(target).admits(label) && target.clearance.admits(label)
     }
 
     /// Filter 1: the label of a request, the highest of everything that speaks for one.

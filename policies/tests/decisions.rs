@@ -108,7 +108,8 @@ fn observing_records_what_it_let_pass() {
     );
     assert_eq!(decision.labelled.label, Label::Restricted);
     let Outcome::Serve(plan) = &decision.outcome else { panic!("observers serve") };
-    assert!(plan.declassified);
+    let (from, to, by) = (Label::Restricted, Label::Public, Declassifier::Observer);
+    assert_eq!(plan.declassified, Some(Declassified { from, to, by }));
 }
 
 #[test]
@@ -402,7 +403,11 @@ fn combinations_count_findings_over_the_whole_request() {
     }
     let mut hinted = persons(1);
     hinted.topics.insert(Topic::Health, 0.45);
-    assert_eq!(label("'PERSON', 'topic:health'", &hinted).label, Label::Internal, "below the topic's own threshold");
+    assert_eq!(
+        label("'PERSON', 'topic:health'", &hinted).label,
+        Label::Internal,
+        "below the topic's own threshold"
+    );
     assert_eq!(label("'PERSON', 'topic:health>=0.4'", &hinted).label, Label::Restricted);
     let bulk = label("'PERSON>=5'", &persons(7));
     assert_eq!(bulk.because, "5 or more PERSON");

@@ -21,7 +21,8 @@ fn wrapped(text: &str, times: usize) -> String {
     (0..times).fold(text.to_owned(), |inner, _| {
         let mut out = String::new();
         for three in inner.as_bytes().chunks(3) {
-            let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+            let bits =
+                three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
             for place in 0..4 {
                 let sign = SIGNS[(bits >> (18 - 6 * place)) as usize & 63] as char;
                 out.push(if place <= three.len() { sign } else { '=' });
@@ -36,10 +37,19 @@ fn unreadable() -> Vec<(&'static str, Value)> {
     let pixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     vec![
         ("unread_image", parts(json!([{"type": "image_url", "image_url": {"url": pixel}}]))),
-        ("unread_image", parts(json!([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]))),
-        ("unread_audio", parts(json!([{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}]))),
+        (
+            "unread_image",
+            parts(json!([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}])),
+        ),
+        (
+            "unread_audio",
+            parts(json!([{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}])),
+        ),
         ("unread_file", parts(json!([{"type": "file", "file": {"file_id": "file-7bQ1"}}]))),
-        ("unread_file", json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "blob": pixel})),
+        (
+            "unread_file",
+            json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "blob": pixel}),
+        ),
         ("unknown_part", parts(json!([{"type": "hologram", "hologram": {"depth": 3}}]))),
         (
             "opaque_reference",
@@ -47,7 +57,10 @@ fn unreadable() -> Vec<(&'static str, Value)> {
                 {"role": "assistant", "audio": {"id": "audio_7bQ1"}}, {"role": "user", "content": "go on"}]}),
         ),
         ("text_too_long", text(&"water boils ".repeat(100_000))),
-        ("encoded_too_deep", text(&wrapped("an ordinary sentence about the weather of last week in Lyon", 5))),
+        (
+            "encoded_too_deep",
+            text(&wrapped("an ordinary sentence about the weather of last week in Lyon", 5)),
+        ),
     ]
 }
 
@@ -61,7 +74,11 @@ async fn counted(gateway: &Gateway, reason: &str) -> u64 {
 fn assert_kept(reply: &Reply, reason: &str) {
     assert!(reply.status.is_client_error() || reply.status.is_server_error(), "{reason}: {}", reply.status);
     assert_eq!(reply.header("x-sluicegate-label"), "restricted", "{reason}");
-    assert!(reply.header("x-sluicegate-reason").contains(reason), "{reason}: {}", reply.header("x-sluicegate-reason"));
+    assert!(
+        reply.header("x-sluicegate-reason").contains(reason),
+        "{reason}: {}",
+        reply.header("x-sluicegate-reason")
+    );
 }
 
 #[tokio::test]
@@ -73,7 +90,8 @@ async fn what_cannot_be_read_stays_and_says_why() {
         assert_kept(&client::chat(gateway.data, &body).await, reason);
         assert_eq!(counted(&gateway, reason).await, before + 1, "{reason}");
     }
-    let ids = client::embed(gateway.data, &json!({"model": "text-embedding-3-small", "input": [[1, 2, 3]]})).await;
+    let ids =
+        client::embed(gateway.data, &json!({"model": "text-embedding-3-small", "input": [[1, 2, 3]]})).await;
     assert_kept(&ids, "unknown_part");
     assert!(upstream.captured().is_empty(), "{}", String::from_utf8_lossy(&upstream.captured()));
 }
@@ -95,8 +113,11 @@ async fn what_takes_too_long_to_read_stays_and_says_why() {
 async fn a_body_that_cannot_be_parsed_is_refused_and_goes_nowhere() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::without_model(&upstream.config()).await;
-    let deep = format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"hi"}}],"x":{}1{}}}"#,
-        "[".repeat(100), "]".repeat(100));
+    let deep = format!(
+        r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"hi"}}],"x":{}1{}}}"#,
+        "[".repeat(100),
+        "]".repeat(100)
+    );
     for body in [r#"{"model": "gpt-4o", "messages": ["#, "not JSON", "", "\u{0}", &deep] {
         let headers = [("content-type", "application/json")];
         let reply =

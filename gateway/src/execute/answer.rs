@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::http::body::BrokenOff;
 use crate::http::respond;
 use crate::ledger::Finish;
+use crate::mask::Unmasking;
 use crate::settlement::{Account, Tally};
 
 /// What a target answered.
@@ -148,6 +149,8 @@ pub struct SettledBody {
     source: StreamSource,
     account: Option<Account>,
     trailer: bool,
+    /// Puts values back that were masked in the request.
+    unmasking: Option<Unmasking>,
     queued: Option<Bytes>,
     /// The client has the whole answer; the upstream's last bytes are awaited so that its connection is reused.
     done: bool,
@@ -169,6 +172,7 @@ impl SettledBody {
             source,
             account: Some(account),
             trailer,
+            unmasking: None,
             queued: None,
             done: false,
             ended: false,
@@ -177,11 +181,19 @@ impl SettledBody {
         }
     }
 
+    /// The same body with values put back that were masked in the request.
+    #[must_use]
+    pub fn unmasked(mut self, unmasking: Option<Unmasking>) -> Self {
+        self.unmasking = unmasking;
+        self
+    }
+
     fn settle(&mut self, outcome: Finish, error: &str) {
         if let Some(mut account) = self.account.take() {
             let tally = self.source.tally();
             account.flagged(&tally.flags);
             account.used(&tally);
+            account.unmasked(self.unmasking.as_ref());
             let status = if outcome == Finish::Aborted { 499 } else { 200 };
             account.finish(outcome, status, error);
         }
@@ -209,10 +221,22 @@ impl SettledBody {
         Some(Bytes::from(format!("data: {chunk}\n\n")))
     }
 
+    /// What is still held back of the answer, with something after it.
+    fn held_and(&mut self, last: Bytes) -> Bytes {
+        let mut held = self.unmasking.as_mut().map(Unmasking::end).unwrap_or_default();
+        if held.is_empty() {
+            return last;
+        }
+        held.extend_from_slice(&last);
+        Bytes::from(held)
+    }
+
     fn fail(&mut self, error: &Error) -> Bytes {
         tracing::warn!(kind = error.kind(), %error, "a stream broke off");
+        let last = Bytes::from(format!("data: {}\n\n", respond::error_object(error)));
+        let last = self.held_and(last);
         self.settle(Finish::Failed, error.kind());
-        Bytes::from(format!("data: {}\n\n", respond::error_object(error)))
+        last
     }
 }
 
@@ -249,9 +273,14 @@ impl Body for SettledBody {
                     account.first_byte();
                     account.hear_event(&bytes);
                 }
+                let bytes = match &mut this.unmasking {
+                    Some(unmasking) => unmasking.event(bytes),
+                    None => bytes,
+                };
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Some(Ok(Item::Done(bytes))) => {
+                let bytes = this.held_and(bytes);
                 let trailer = if this.trailer { this.trailer_chunk() } else { None };
                 this.done = true;
                 this.deadline.as_mut().reset(tokio::time::Instant::now() + END_WAIT);
@@ -271,12 +300,13 @@ impl Body for SettledBody {
             }
             None => {
                 this.ended = true;
+                let held = this.held_and(Bytes::new());
                 if this.source.told_error() {
                     this.settle(Finish::Failed, "upstream_error_event");
                 } else {
                     this.settle(Finish::Completed, "");
                 }
-                Poll::Ready(None)
+                Poll::Ready((!held.is_empty()).then(|| Ok(Frame::data(held))))
             }
         }
     }

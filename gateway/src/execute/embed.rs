@@ -26,7 +26,7 @@ pub(crate) async fn embed_locally(
     let gone = || Error::Local(local_runtime::Error::WorkerGone);
     let local = gateway.portfolio.encoder.as_ref().ok_or_else(gone)?;
     let encoder = local.encoder().ok_or_else(gone)?;
-    let request = plan.clear(call.request, target)?.open(target)?;
+    let request = call.request.clear(plan, |request| request, target)?.open(target)?;
     let (inputs, options) = (request.inputs.clone(), EmbedOptions { dimensions: request.dimensions });
     // Tokenizing many texts takes milliseconds: not on a thread that moves other requests' bytes.
     let pending = tokio::task::spawn_blocking(move || encoder.embed(&inputs, &options))

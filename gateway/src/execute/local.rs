@@ -49,7 +49,7 @@ pub(crate) async fn answer(
         let retry_after = load.estimated_wait;
         return Err(Error::Local(LocalError::Busy { queued: load.waiting, retry_after }));
     }
-    let request = plan.clear(call.request, target)?.open(target)?;
+    let request = call.request.clear(plan, |request| request, target)?.open(target)?;
     let (mut generate, reader) = prepare(&runtime, request, local.config().max_output_tokens).await?;
     // Teams share nothing: not what was computed for another's prompts, and not each other's turns.
     generate.tenant = Some(call.team.into());

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use policies::decision::expected_output_tokens;
-use policies::{Location, Plan, Profile, Target, Usage, Verdict, review};
+use policies::{Location, Plan, Profile, Subject, Target, Usage, Verdict, review};
 use router_model::AnswerModel;
 
 pub use answer::{Answer, Attempt, Item, SettledBody, StreamSource, Whole};
@@ -35,8 +35,8 @@ use crate::telemetry::Escalated;
 /// What an attempt needs besides the plan.
 #[derive(Debug)]
 pub struct Call<'a, R = ChatRequest> {
-    /// The request.
-    pub request: &'a R,
+    /// The request, as it may be sent.
+    pub request: &'a Subject<R>,
     /// What classification said of it.
     pub profile: Arc<Profile>,
     /// What judges a local answer: of the router model that classified the request.

@@ -43,12 +43,13 @@ pub(super) async fn answer<R: Ask>(
         .portfolio
         .upstream(&target.upstream)
         .ok_or_else(|| fail(UpstreamFault::Unreachable(String::from("not configured"))))?;
-    let outgoing = Outgoing {
-        body: call.request.outgoing(&target.model),
+    let outgoing = |request: &R| Outgoing {
+        body: request.outgoing(&target.model),
         headers: call.headers.clone(),
         traceparent: call.traceparent.clone(),
     };
-    let response = upstream.send(plan.clear(outgoing, target)?, target, R::ENDPOINT).await?;
+    let cleared = call.request.clear(plan, outgoing, target)?;
+    let response = upstream.send(cleared, target, R::ENDPOINT).await?;
     let status = response.status();
     match status.as_u16() {
         401 | 403 => return Err(fail(UpstreamFault::Credentials(status.as_u16()))),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::HeaderMap;
-use policies::{Location, Mode, Money, Plan, Price, Profile};
+use policies::{Location, Mode, Money, Plan, Price, Profile, Subject};
 use router_model::AnswerModel;
 use router_model::confidence::{agreement, compares_results};
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl Default for Shadows {
 /// A second answer that is to be made.
 #[derive(Debug)]
 pub struct Shadow {
-    request: ChatRequest,
+    request: Subject<ChatRequest>,
     plan: Plan,
     profile: Arc<Profile>,
     answers: Arc<AnswerModel>,
@@ -66,7 +66,7 @@ impl Shadow {
             return None;
         }
         Some(Self {
-            request: call.request.for_shadow()?,
+            request: call.request.derive(Ask::for_shadow)?,
             plan: plan.of_shadow()?,
             profile: call.profile.clone(),
             answers: call.answers.clone(),
@@ -129,7 +129,7 @@ impl Shadow {
     /// Reserves the worst case for a team with a budget.
     fn reserve(&self, gateway: &Gateway) -> Result<(Money, Option<Reservation>), crate::ledger::BudgetError> {
         let target = self.plan.target();
-        let usage = reserved_usage(&self.request, &self.profile);
+        let usage = reserved_usage(&*self.request, &self.profile);
         let worst = target.price.map(|price| price.cost(&usage));
         let month = month_start_ms(gateway.now_ms());
         let held = gateway.budgets.reserve(&self.team, &target.model, worst, month)?;

@@ -160,6 +160,8 @@ impl Ask for EmbeddingRequest {
     const OPERATION: &'static str = "embeddings";
     const ENDPOINT: Endpoint = Endpoint::Embeddings;
     const ROUTED: bool = false;
+    // The vectors would be those of the words, and mean something else.
+    const MASKABLE: bool = false;
 
     fn parse(body: Bytes) -> Result<Self, Error> {
         Self::read(body)

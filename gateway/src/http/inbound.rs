@@ -121,7 +121,7 @@ fn is_yes(value: &HeaderValue) -> bool {
 const BLOB_CHARS_MIN: usize = 2_048;
 
 /// Binary content, bare or in a data URL: not scanned, but doubt. Anything that is not wholly base64 is text.
-fn is_media(text: &Text<'_>) -> bool {
+pub(crate) fn is_media(text: &Text<'_>) -> bool {
     let value = text.text.split_once(": ").map_or(&*text.text, |(_, value)| value);
     let (in_url, blob) = match value.split_once(";base64,") {
         Some((head, blob)) if head.starts_with("data:") && head.len() < 128 => (true, blob),

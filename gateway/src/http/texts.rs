@@ -7,8 +7,10 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A text with its place in the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,17 @@ pub struct Text<'a> {
     pub path: String,
     /// Decoded text.
     pub text: Cow<'a, str>,
+}
+
+/// Where a text stands in the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its JSON token, quotes included.
+    pub at: Range<usize>,
+    /// Is it an object's key?
+    pub is_key: bool,
+    /// The key whose words the text has in front, with how many bytes of the text it takes.
+    pub lead: Option<(Range<usize>, usize)>,
 }
 
 /// Nesting beyond which a body is refused.
@@ -146,11 +159,22 @@ const PROTOCOL_KEYS: &[&str] = &[
 /// # Errors
 /// What `serde_json` says about a document that is not JSON, or that is nested too deeply.
 pub fn texts(body: &[u8]) -> Result<Vec<Text<'_>>, serde_json::Error> {
-    let mut walk = Walk { path: String::new(), depth: 0, key: None, texts: Vec::with_capacity(16) };
+    let mut walk = Walk::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     Node { walk: &mut walk }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(walk.texts)
+}
+
+/// The same texts, each with its place. Reads each level of the document anew, so it costs more: for bodies that are to be
+/// changed.
+///
+/// # Errors
+/// As [`texts`].
+pub fn located(body: &[u8]) -> Result<Vec<(Text<'_>, Place)>, serde_json::Error> {
+    let mut walk = Walk::new(Some(body.as_ptr().addr()));
+    walk.enter(serde_json::from_slice::<&RawValue>(body)?)?;
+    Ok(walk.texts.into_iter().zip(walk.places).collect())
 }
 
 struct Walk<'a> {
@@ -159,30 +183,68 @@ struct Walk<'a> {
     /// The key that the value at hand stands under, unless it is the protocol's; and whether a text has it in front.
     key: Option<(Cow<'a, str>, bool)>,
     texts: Vec<Text<'a>>,
+    /// Address of the document, where places are wanted.
+    base: Option<usize>,
+    /// The token of the value at hand, and that of the key.
+    at: Range<usize>,
+    key_at: Range<usize>,
+    places: Vec<Place>,
 }
 
 impl<'a> Walk<'a> {
-    /// Adds a value, with its key in front where that may say what it is (`ssn: 078051120`).
-    fn push<E: serde::de::Error>(&mut self, text: Cow<'a, str>) -> Result<(), E> {
-        match &mut self.key {
-            Some((key, used)) => {
-                *used = true;
-                let text = format!("{key}: {text}");
-                self.add(Cow::Owned(text))
-            }
-            None if PROTOCOL_WORDS.contains(&&*text) => Ok(()),
-            None => self.add(text),
+    fn new(base: Option<usize>) -> Self {
+        Self {
+            path: String::new(),
+            depth: 0,
+            key: None,
+            texts: Vec::with_capacity(16),
+            base,
+            at: 0..0,
+            key_at: 0..0,
+            places: Vec::new(),
         }
     }
 
-    fn add<E: serde::de::Error>(&mut self, text: Cow<'a, str>) -> Result<(), E> {
+    /// Adds a value, with its key in front where that may say what it is (`ssn: 078051120`).
+    fn push<E: serde::de::Error>(&mut self, text: Cow<'a, str>) -> Result<(), E> {
+        let place = Place { at: self.at.clone(), is_key: false, lead: None };
+        match &mut self.key {
+            Some((key, used)) => {
+                *used = true;
+                let lead = Some((self.key_at.clone(), key.len() + KEY_JOINT.len()));
+                let text = format!("{key}{KEY_JOINT}{text}");
+                self.add(Cow::Owned(text), Place { lead, ..place })
+            }
+            None if PROTOCOL_WORDS.contains(&&*text) => Ok(()),
+            None => self.add(text, place),
+        }
+    }
+
+    fn add<E: serde::de::Error>(&mut self, text: Cow<'a, str>, place: Place) -> Result<(), E> {
         if self.texts.len() >= TEXTS_MAX {
             return Err(E::custom(format!("has more than {TEXTS_MAX} texts")));
         }
         self.texts.push(Text { path: self.path.clone(), text });
+        if self.base.is_some() {
+            self.places.push(place);
+        }
         Ok(())
     }
+
+    /// Reads a value of which the place is known.
+    fn enter(&mut self, raw: &'a RawValue) -> Result<(), serde_json::Error> {
+        self.at = self.place(raw);
+        Node { walk: self }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+    }
+
+    fn place(&self, raw: &RawValue) -> Range<usize> {
+        let start = raw.get().as_ptr().addr() - self.base.unwrap_or_default();
+        start..start + raw.get().len()
+    }
 }
+
+/// What stands between a key and its value in a text.
+pub const KEY_JOINT: &str = ": ";
 
 struct Node<'w, 'a> {
     walk: &'w mut Walk<'a>,
@@ -216,6 +278,19 @@ impl<'a> Deserialize<'a> for Key<'a> {
         }
         deserializer.deserialize_str(KeyVisitor)
     }
+}
+
+/// The next key of an object, with its place where places are wanted.
+fn next_key<'a, A: MapAccess<'a>>(
+    entries: &mut A,
+    walk: &Walk<'a>,
+) -> Result<Option<(Cow<'a, str>, Range<usize>)>, A::Error> {
+    if walk.base.is_none() {
+        return Ok(entries.next_key::<Key<'a>>()?.map(|Key(key)| (key, 0..0)));
+    }
+    let Some(raw) = entries.next_key::<&'a RawValue>()? else { return Ok(None) };
+    let Key(key) = serde_json::from_str(raw.get()).map_err(A::Error::custom)?;
+    Ok(Some((key, walk.place(raw))))
 }
 
 impl<'a> Visitor<'a> for Node<'_, 'a> {
@@ -269,7 +344,12 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
         let mut index = 0usize;
         loop {
             let _ = write!(self.walk.path, "[{index}]");
-            let more = items.next_element_seed(Node { walk: self.walk })?;
+            let more = if self.walk.base.is_none() {
+                items.next_element_seed(Node { walk: self.walk })?
+            } else {
+                let raw = items.next_element::<&'a RawValue>()?;
+                raw.map(|raw| self.walk.enter(raw)).transpose().map_err(A::Error::custom)?
+            };
             self.walk.path.truncate(length);
             if more.is_none() {
                 break;
@@ -287,16 +367,22 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
             return Err(A::Error::custom("nested too deeply"));
         }
         let outer = self.walk.key.take();
-        while let Some(Key(key)) = entries.next_key::<Key<'a>>()? {
+        while let Some((key, key_at)) = next_key(&mut entries, self.walk)? {
             if length > 0 {
                 self.walk.path.push('.');
             }
             self.walk.path.extend(key.chars().take(PATH_KEY_CHARS_MAX));
             self.walk.key = (!PROTOCOL_KEYS.contains(&&*key)).then_some((key, false));
-            entries.next_value_seed(Node { walk: self.walk })?;
+            self.walk.key_at = key_at.clone();
+            if self.walk.base.is_none() {
+                entries.next_value_seed(Node { walk: self.walk })?;
+            } else {
+                let raw = entries.next_value::<&'a RawValue>()?;
+                self.walk.enter(raw).map_err(A::Error::custom)?;
+            }
             // A key that no value has in front is a text still.
             if let Some((key, false)) = self.walk.key.take() {
-                self.walk.add(key)?;
+                self.walk.add(key, Place { at: key_at, is_key: true, lead: None })?;
             }
             self.walk.path.truncate(length);
         }
@@ -342,6 +428,21 @@ mod tests {
         assert!(texts(body.as_bytes()).is_err());
         let body = format!(r#"{{"{}":["x y","z w"]}}"#, "k".repeat(10_000));
         assert!(pairs(&body).iter().all(|(path, _)| path.len() < 100));
+    }
+
+    #[test]
+    fn the_same_texts_are_found_with_their_places() {
+        let body = r#"{"model":"auto", "messages":[{"role":"user","content":[{"type":"text","text":"a\u0062c"}]}],
+            "metadata":{"s\u0073n":"x", "many":["y", {"deep":"z"}], "n":4111111111111111, "e":{}}, "user" : "u"}"#;
+        let found = located(body.as_bytes()).unwrap();
+        let plain = texts(body.as_bytes()).unwrap();
+        assert_eq!(found.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>(), plain);
+        let tokens: Vec<_> = found.iter().map(|(_, place)| &body[place.at.clone()]).collect();
+        let expected = ["\"a\\u0062c\"", "\"x\"", "\"y\"", "\"z\"", "4111111111111111", "\"e\"", "\"u\""];
+        assert_eq!(tokens, expected);
+        let leads: Vec<_> = found.iter().filter_map(|(_, place)| place.lead.clone()).collect();
+        assert_eq!(&body[leads[0].0.clone()], "\"s\\u0073n\"");
+        assert_eq!(leads[0].1, "ssn: ".len());
     }
 
     #[test]

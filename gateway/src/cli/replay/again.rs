@@ -159,7 +159,7 @@ fn compare(
     let usage = used(row, profile, &asked.request);
     let after = Side {
         label: decided.labelled.label,
-        is_declassified: matches!(&decided.outcome, Outcome::Serve(plan) if plan.declassified),
+        is_declassified: matches!(&decided.outcome, Outcome::Serve(plan) if plan.declassified.is_some()),
         ..side_after(&course, &before, moved, &usage)
     };
     Change {

@@ -176,7 +176,7 @@ fn settle(rng: &mut Rng, row: &mut Row, plan: &Plan) {
             target = next;
         }
     }
-    row.declassified = plan.declassified;
+    row.declassified = plan.declassified.is_some();
     (row.route, row.served_model) = (route(&target), target.model.to_string());
     row.usage = Usage { input_tokens: 1_000, output_tokens: 100, ..Usage::default() };
     row.usage_source = Some(UsageSource::Provider);

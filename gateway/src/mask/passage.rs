@@ -1,0 +1,262 @@
+//! One text on its way through, in which words become values again.
+//!
+//! It arrives in pieces of any size and leaves as soon as it can: what is held back is the longest ending that may yet turn out
+//! to be a word of the conversation. Values are written in the form that their place demands: as they are in plain text,
+//! escaped within JSON strings as deep as they are nested.
+//!
+//! A value is never written into a URL that the conversation did not have it in: a model that was talked into it could carry
+//! it away that way. Such a word stays, and is counted.
+
+use super::words::{Found, Reading, Words};
+
+/// Bytes of an unbroken run of characters that are remembered to tell a URL.
+const RUN_BYTES_MAX: usize = 512;
+
+/// What kind of text it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Plain text.
+    Plain,
+    /// JSON.
+    Json,
+}
+
+/// A text on its way through.
+#[derive(Debug)]
+pub struct Passage {
+    form: Form,
+    held: String,
+    before: Option<char>,
+    run: Run,
+    nesting: Nesting,
+    unrestored: u64,
+}
+
+impl Passage {
+    /// A text of which nothing has arrived.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
+        let (run, nesting) = (Run::default(), Nesting::default());
+        Self { form, held: String::new(), before: None, run, nesting, unrestored: 0 }
+    }
+
+    /// Takes the next piece; what can leave is added to `out`.
+    pub fn push(&mut self, words: &Words, piece: &str, out: &mut String) {
+        self.held.push_str(piece);
+        self.advance(words, false, out);
+    }
+
+    /// Ends the text; what was held back is added to `out`.
+    pub fn finish(&mut self, words: &Words, out: &mut String) {
+        self.advance(words, true, out);
+    }
+
+    /// Is anything held back?
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Characters that are held back.
+    #[must_use]
+    pub fn held_chars(&self) -> usize {
+        self.held.chars().count()
+    }
+
+    /// Words that were met and could not be put back, since last asked.
+    pub fn take_unrestored(&mut self) -> u64 {
+        std::mem::take(&mut self.unrestored)
+    }
+
+    fn advance(&mut self, words: &Words, ends: bool, out: &mut String) {
+        let held = std::mem::take(&mut self.held);
+        let mut at = 0;
+        while let Some(c) = held[at..].chars().next() {
+            if words.may_begin(c, self.before) {
+                match words.read(&held[at..], ends) {
+                    Reading::Word(found) => {
+                        self.word(words, &held[at..at + found.length], found, out);
+                        at += found.length;
+                        continue;
+                    }
+                    Reading::Unfinished => break,
+                    Reading::Unknown(length) => {
+                        self.unrestored += 1;
+                        self.pass(&held[at..at + length], out);
+                        at += length;
+                        continue;
+                    }
+                    Reading::None => {}
+                }
+            }
+            self.pass(&held[at..at + c.len_utf8()], out);
+            at += c.len_utf8();
+        }
+        held[at..].clone_into(&mut self.held);
+    }
+
+    /// Passes text on as it is.
+    fn pass(&mut self, text: &str, out: &mut String) {
+        out.push_str(text);
+        for c in text.chars() {
+            self.run.hear(c);
+            if self.form == Form::Json {
+                self.nesting.hear(c);
+            }
+            self.before = Some(c);
+        }
+    }
+
+    fn word(&mut self, words: &Words, written: &str, found: Found, out: &mut String) {
+        let entry = words.entry(found.entry);
+        let Some(value) = entry.restored() else { return self.pass(written, out) };
+        self.pass(&written[..found.before], out);
+        let word = &written[found.before..];
+        if self.run.is_url() && !entry.was_in(self.run.url()) {
+            self.unrestored += 1;
+            return self.pass(word, out);
+        }
+        match self.form {
+            Form::Plain => out.push_str(value),
+            Form::Json => self.nesting.write(value, out),
+        }
+        // The run is remembered as the model wrote it, which is how URLs of the conversation are remembered.
+        word.chars().for_each(|c| self.run.hear(c));
+        self.before = value.chars().last().or(self.before);
+        self.pass(&written[found.ending.0..found.ending.1], out);
+    }
+}
+
+/// The characters since the last blank or quote.
+#[derive(Debug, Default)]
+pub struct Run {
+    text: String,
+    is_url: bool,
+    /// It is a URL longer than is remembered.
+    cut: bool,
+}
+
+impl Run {
+    /// Takes the next character.
+    pub fn hear(&mut self, c: char) {
+        if c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`' | '，' | '。' | '、' | '）' | '」') {
+            self.text.clear();
+            (self.is_url, self.cut) = (false, false);
+            return;
+        }
+        if self.text.len() >= RUN_BYTES_MAX {
+            if self.is_url {
+                self.cut = true;
+                return;
+            }
+            // Some scripts write no blanks: only the end of such a run can be the beginning of a URL.
+            let kept = self.text.ceil_char_boundary(self.text.len() - RUN_BYTES_MAX / 4);
+            self.text.drain(..kept);
+        }
+        self.text.push(c);
+        self.is_url = self.is_url || matches!(c, '/' | '.') && begins_url(&self.text);
+    }
+
+    /// Is it, or does it hold, a URL?
+    #[must_use]
+    pub const fn is_url(&self) -> bool {
+        self.is_url
+    }
+
+    /// The URL as far as it was written; empty where there is none, or where it is too long to tell.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        let Some(at) = self.text.find("://").filter(|_| !self.cut) else { return "" };
+        let scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+        let start = self.text[..at].char_indices().rev().take_while(|(_, c)| scheme(*c)).last();
+        start.map_or("", |(start, _)| &self.text[start..])
+    }
+}
+
+/// Does a run hold a scheme, or a host without one (`www.`, `//example.`)?
+fn begins_url(run: &str) -> bool {
+    let host = |mark: &str| {
+        run.find(mark).is_some_and(|at| {
+            let apart = !run[..at].chars().next_back().is_some_and(char::is_alphanumeric);
+            let rest = &run[at + mark.len()..];
+            apart && rest.starts_with(char::is_alphanumeric) && rest.contains('.')
+        })
+    };
+    run.contains("://") || host("//") || run.to_ascii_lowercase().contains("www.")
+}
+
+/// How deep a place of a JSON text lies within strings: 1 in a string, 2 in a string of JSON that is itself in a string.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    backslashes: u32,
+    /// Whether the string at each depth is JSON itself, once its first character is known.
+    is_json: Vec<Option<bool>>,
+}
+
+impl Nesting {
+    fn hear(&mut self, c: char) {
+        match c {
+            '\\' => self.backslashes += 1,
+            '"' => {
+                let level = level(std::mem::take(&mut self.backslashes));
+                if level <= self.depth {
+                    self.depth = level - 1;
+                } else if level == self.depth + 1 && (level == 1 || self.inner()) {
+                    self.depth = level;
+                } else {
+                    return;
+                }
+                self.is_json.truncate(self.depth);
+                self.is_json.resize(self.depth, None);
+            }
+            _ => {
+                self.backslashes = 0;
+                if let Some(first @ None) = self.is_json.last_mut()
+                    && !c.is_whitespace()
+                {
+                    *first = Some(matches!(c, '{' | '['));
+                }
+            }
+        }
+    }
+
+    fn inner(&self) -> bool {
+        self.is_json.last() == Some(&Some(true))
+    }
+
+    /// Writes a value so that it is one at this depth; outside of strings, as a string.
+    fn write(&mut self, value: &str, out: &mut String) {
+        self.backslashes = 0;
+        if let Some(first @ None) = self.is_json.last_mut() {
+            *first = Some(false);
+        }
+        let mut text = value.to_owned();
+        for _ in 0..self.depth.max(1) {
+            text = escaped(&text);
+        }
+        if self.depth == 0 {
+            out.push('"');
+            out.push_str(&text);
+            out.push('"');
+        } else {
+            out.push_str(&text);
+        }
+    }
+}
+
+/// The depth of a quote by the backslashes in front of it: each level of strings doubles them and adds one.
+fn level(backslashes: u32) -> usize {
+    let (mut level, mut rest) = (1, backslashes);
+    while rest % 2 == 1 {
+        level += 1;
+        rest /= 2;
+    }
+    level
+}
+
+/// A text as it stands within a JSON string.
+pub(super) fn escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
