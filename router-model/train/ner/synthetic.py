@@ -1,0 +1,397 @@
+"""Labelled text for the token-classification model, written for this project (CC0).
+
+Public labelled text hardly shows what passes a gateway: prompts, tickets, notes, rows, log lines, in many languages.
+`templates/*.txt` hold hand-written texts with slots; this module fills the slots with made-up values and keeps the
+place of each. Whole templates belong to one part, so that the dev part measures unseen wording.
+
+Templates are separated by lines `=== shape`. A slot is one of
+    {p} {q} {r} {m} {f}     a person (m male, f female), the same one through the text; forms after a dot: full first last
+                            rev init patr email user handle, cases gen dat acc ins loc, up low asc, `+xx` appends an ending
+    {m2} {city1}            a trailing digit gives another one, and keeps the value through the text
+    {p?his|her}             words that depend on the person's gender; {p?F:son|daughter} marked as well
+    {F:mother|father}       one of these literal words, marked with the letter's type; {-:a|b} unmarked
+    {city} {org} {dob} ...  a value from `VALUES`
+Conventions, where the sources differ: PERSON has no title and no possessive ending, but the whole inflected word.
+ADDRESS is street and number, with postcode and city where they stand together (as the project's own prompts; MEDDOCAN
+splits them), and a postcode that stands alone. AGE is the number, with its unit in Spanish (MEDDOCAN). A date of birth
+is DATE_OF_BIRTH; weekdays and months count as DATE only where they date something. USERNAME holds the @. LOCATION holds
+the article of "the Netherlands" not. PROFESSION, FAMILY, GENDER and NRP are marked where they describe somebody;
+a language is not NRP. Diseases, drugs and product names are never marked.
+"""
+
+import argparse
+import collections
+import gzip
+import json
+import pathlib
+import random
+import re
+import sys
+import time
+
+import lexicon
+from people import LOCALES, Fakers, Person, strip_marks
+
+TYPES = ["PERSON", "ORG", "LOCATION", "ADDRESS", "DATE", "DATE_OF_BIRTH", "AGE", "GENDER", "NRP", "PROFESSION", "FAMILY", "USERNAME", "EMAIL",
+         "PHONE", "MEDICAL_ID"]
+LETTERS = {"P": "PERSON", "O": "ORG", "L": "LOCATION", "A": "ADDRESS", "D": "DATE", "B": "DATE_OF_BIRTH", "Y": "AGE", "G": "GENDER", "N": "NRP",
+           "J": "PROFESSION", "F": "FAMILY", "U": "USERNAME", "E": "EMAIL", "T": "PHONE", "M": "MEDICAL_ID", "-": None}
+SLOT = re.compile(r"\{(?:([a-z][a-z]*\d?)((?:\.[a-z]+|\.\+\w+)*)|([a-z]\d?)\?(?:([A-Z]):)?([^|{}]*)\|([^{}]*)|([A-Z-]):([^{}]+))\}")
+PERSON_SLOT = re.compile(r"[pqrmf]\d?$")
+MAIN = ["de", "es", "fr", "it", "nl", "pl", "pt", "sv", "ru"]
+# Shares of the languages; what is left goes to the languages with few templates, evenly.
+SHARES = {"en": 0.28, "any": 0.10, **{lang: 0.052 for lang in MAIN}}
+DEV_EVERY, DEV_AT = 8, 5
+TEMPLATES = pathlib.Path(__file__).parent / "templates"
+Template = collections.namedtuple("Template", "id lang shape text dev")
+
+
+def load_templates():
+    """All templates; the dev part is every eighth of a file, so a file is only ever appended to."""
+    found = []
+    for path in sorted(TEMPLATES.glob("*.txt")):
+        blocks = re.split(r"^=== (\w+)\n", path.read_text(encoding="utf-8"), flags=re.M)
+        for n, (shape, text) in enumerate(zip(blocks[1::2], blocks[2::2])):
+            name = f"synthetic_names:{path.stem}:{n}"
+            found.append(Template(name, path.stem, shape, text.strip("\n"), n % DEV_EVERY == DEV_AT))
+    return found
+
+
+class Values:
+    """Makes the values of one text, in one language."""
+
+    def __init__(self, rng, fakers, lang):
+        self.rng, self.fakers, self.lang = rng, fakers, lang
+        self.locale = rng.choice(LOCALES[lang])
+        self.fake = fakers[self.locale]
+        self.kept = {}
+
+    def get(self, name, steps):
+        """The text of a slot and its type (None where it is not marked)."""
+        if PERSON_SLOT.match(name):
+            return self.person(name).form(steps)
+        if not name[-1].isdigit():
+            return self.make(name, steps)
+        key = (name, tuple(steps))
+        if key not in self.kept:
+            self.kept[key] = self.make(name[:-1], steps)
+        return self.kept[key]
+
+    def person(self, name):
+        if name not in self.kept:
+            gender = name[0] if name[0] in "mf" else None
+            self.kept[name] = Person(self.rng, self.fakers, self.lang, gender)
+        return self.kept[name]
+
+    def make(self, name, steps):
+        method, kind = VALUES[name]
+        text = method(self, *steps)
+        for step in steps:
+            text = {"up": str.upper, "low": str.lower}.get(step, str)(text)
+        return text, kind
+
+    def pick(self, table):
+        return self.rng.choice(lexicon.words(table, self.lang))
+
+    def city(self, *_):
+        if self.rng.random() < 0.3 and self.lang not in ("ja", "zh", "tr"):
+            return re.sub(r"^\w+\.? (?=[А-ЯІЇЄ])", "", self.fake.city())
+        return self.pick(lexicon.CITIES)
+
+    def country(self, *_):
+        return re.sub(r"^the ", "", self.pick(lexicon.COUNTRIES))
+
+    def organisation(self, kind):
+        if kind == "org" and self.rng.random() < 0.5 and self.lang not in ("ja", "zh"):
+            company = self.fake.company()
+            if " " in company:
+                return company
+        table = lexicon.ORGS.get(self.lang)
+        choice = self.rng.choice((table[kind] if table else lexicon.SMALL_ORGS[self.lang]).split("|"))
+        last = Person(self.rng, self.fakers, self.lang, "m").last if "{l}" in choice else ""
+        return choice.replace("{c}", self.pick(lexicon.CITIES)).replace("{l}", last).replace("{n}", str(self.rng.randint(1, 90)))
+
+    def street(self, *_):
+        n = self.rng.randint(1, 180)
+        if self.lang == "ja":
+            return f"{self.pick(lexicon.STREETS)}{self.rng.randint(1, 9)}-{self.rng.randint(1, 30)}-{self.rng.randint(1, 20)}"
+        if self.lang == "zh":
+            return f"{self.pick(lexicon.STREETS)}{n}号"
+        if self.lang == "tr":
+            return f"{self.pick(lexicon.STREETS)} No: {n}" + (f" D: {n % 12 + 1}" if n % 3 else "")
+        if self.lang == "fr" and self.rng.random() < 0.7:
+            return f"{self.rng.choice([str(n), f'{n} bis', f'{n},'])} {self.fake.street_name()}"
+        return " ".join(self.fake.street_address().replace("\n", ", ").replace(",,", ",").split()).strip(" ,")
+
+    def postcode(self, *_):
+        return self.fake.postcode()
+
+    def town_line(self):
+        city, code = self.city(), self.fake.postcode()
+        if self.locale == "en_US":
+            return f"{city}, {self.fake.state_abbr()} {code}"
+        if self.locale == "pt_BR":
+            return f"{city} - {self.fake.estado_sigla()}, {code}"
+        if self.lang == "en":
+            return f"{city} {code}" if self.rng.random() < 0.6 else f"{city}, {code}"
+        return f"{code} {city}"
+
+    def address(self, *steps):
+        street, line = self.street(), self.town_line()
+        if self.lang == "ja":
+            return f"〒{self.fake.postcode()} {self.pick(lexicon.CITIES)}{self.rng.choice(['中央区', '北区', '西区'])}{street}"
+        if self.lang == "zh":
+            return f"{self.pick(lexicon.CITIES)}{self.rng.choice(['朝阳区', '新城区', '东区'])}{street}"
+        if self.lang in ("ru", "uk"):
+            return f"{self.postcode()}, {'г.' if self.lang == 'ru' else 'м.'} {self.pick(lexicon.CITIES)}, {street}"
+        if "ml" in steps:
+            return f"{street}\n{line}"
+        roll = self.rng.random()
+        return street if roll < 0.15 else f"{street}, {self.city()}" if roll < 0.3 else f"{street}, {line}"
+
+    def date(self, *steps, years=(2008, 2027)):
+        day, month, year = self.rng.randint(1, 28), self.rng.randint(1, 12), self.rng.randrange(*years)
+        if "iso" in steps:
+            return f"{year}-{month:02}-{day:02}"
+        names = lexicon.MONTHS[self.lang].split("|") if self.lang in lexicon.MONTHS else [""] * 12
+        name = names[month - 1]
+        shape = self.rng.choice(lexicon.DATE_FORMS[self.lang].split("|"))
+        if years[1] < 2020:  # a birth date always has its year
+            shape = shape if "y" in shape else "dd.mm.y"
+        suffix = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd"}.get(day, "th")
+        fill = {"dth": f"{day}{suffix}", "dd": f"{day:02}", "mm": f"{month:02}", "M3": name[:3], "yy": f"{year % 100:02}", "d": str(day),
+                "m": str(month), "M": name, "y": str(year)}
+        # "г." and the like are letters of the form itself: only whole tokens are replaced.
+        return re.sub(r"dth|dd|mm|M3|yy|(?<![a-zà-ÿ])d(?![a-z])|(?<![a-z])m(?![a-z])|M|(?<![a-z])y(?![a-z])", lambda x: fill[x[0]], shape) \
+            if shape != "yymmdd" else f"{year % 100:02}{month:02}{day:02}"
+
+    def birth(self, *steps):
+        return self.date(*steps, years=(1931, 2019))
+
+    def month_year(self, *_):
+        if self.lang in ("ja", "zh"):
+            return f"{self.rng.randint(2012, 2026)}年{self.rng.randint(1, 12)}月"
+        # Slavic month names are listed in the genitive, which does not stand without a day.
+        if self.lang in ("pl", "ru", "cs", "uk", "fi", "el"):
+            return f"{self.rng.randint(1, 12):02}/{self.rng.randint(2012, 2026)}"
+        link = " de " if self.lang in ("es", "pt") else " "
+        return f"{self.rng.choice(lexicon.MONTHS[self.lang].split('|'))}{link}{self.rng.randint(2012, 2026)}"
+
+    def age(self, *steps):
+        years = self.rng.randint(3, 17) if "child" in steps else self.rng.randint(18, 96)
+        return f"{years} años" if self.lang == "es" and "num" not in steps else str(years)
+
+    def phone(self, *_):
+        return self.fake.phone_number()
+
+    def medical_id(self, *_):
+        r, d = self.rng, lambda n: "".join(self.rng.choice("0123456789") for _ in range(n))
+        return r.choice([d(7), d(8), f"MRN-{d(6)}", f"{d(3)} {d(3)} {d(4)}", f"{r.choice('ABCDEHKMPTXZ')}{d(9)}", f"{d(2)}-{d(4)}-{d(2)}", f"P{d(6)}",
+                         f"{r.choice(['NK', 'HC', 'PAT', 'H'])}{d(7)}", f"{d(4)}/{d(4)}", f"PT-{d(5)}"])
+
+    def job(self, *_):
+        return self.rng.choice(lexicon.words(lexicon.JOBS, self.lang)[::2])
+
+    def job_female(self, *_):
+        return self.rng.choice(lexicon.words(lexicon.JOBS, self.lang)[1::2])
+
+    def number(self, *_):
+        return str(self.rng.choice([self.rng.randint(2, 20), self.rng.randint(20, 400), self.rng.randint(1000, 99999)]))
+
+    def small(self, *_):
+        return str(self.rng.randint(2, 12))
+
+    def money(self, *_):
+        n = self.rng.randint(15, 98000)
+        return self.rng.choice([str(n), f"{n:,}" if self.lang in ("en", "zh", "ja") else f"{n:,}".replace(",", "."), f"{n}.{self.rng.randint(10, 99)}"])
+
+    def reference(self, *_):
+        r = self.rng
+        return r.choice([f"#{r.randint(1000, 999999)}", f"INC-{r.randint(100, 99999)}", f"{r.randint(10, 99)}/{r.randint(1000, 9999)}", f"A-{r.randint(100, 9999)}-{r.randint(10, 99)}"])
+
+    def clock(self, *_):
+        return f"{self.rng.randint(6, 21)}:{self.rng.choice(['00', '05', '15', '20', '30', '40', '45', '50'])}"
+
+
+def organisation_of(kind):
+    return lambda values, *_: values.organisation(kind)
+
+
+def somebody(step):
+    return lambda values, *_: Person(values.rng, values.fakers, values.lang).form([step])[0]
+
+
+VALUES = {
+    "city": (Values.city, "LOCATION"), "country": (Values.country, "LOCATION"), "addr": (Values.address, "ADDRESS"), "street": (Values.street, "ADDRESS"),
+    "zip": (Values.postcode, "ADDRESS"), "date": (Values.date, "DATE"), "my": (Values.month_year, "DATE"), "dob": (Values.birth, "DATE_OF_BIRTH"),
+    "age": (Values.age, "AGE"), "phone": (Values.phone, "PHONE"), "mrn": (Values.medical_id, "MEDICAL_ID"), "job": (Values.job, "PROFESSION"),
+    "jobf": (Values.job_female, "PROFESSION"), "num": (Values.number, None), "small": (Values.small, None), "money": (Values.money, None),
+    "ref": (Values.reference, None), "time": (Values.clock, None), "email": (somebody("email"), "EMAIL"), "user": (somebody("user"), "USERNAME"),
+    "handle": (somebody("handle"), "USERNAME"), "dis": (lambda v, *_: v.pick(lexicon.DISEASES), None), "drug": (lambda v, *_: v.rng.choice(lexicon.DRUGS), None),
+    **{kind: (organisation_of(kind), "ORG") for kind in ("org", "hosp", "bank", "uni", "school", "court", "ins", "gov")},
+}
+
+
+def render(template, values):
+    """The template as pieces (text, type), in order."""
+    pieces, at = [], 0
+    for match in SLOT.finditer(template.text):
+        name, steps, who, kind, male, female, letter, literal = match.groups()
+        pieces.append((template.text[at:match.start()], None))
+        at = match.end()
+        if name:
+            pieces.append(values.get(name, [s for s in steps.split(".") if s]))
+        elif who:
+            chosen = male if values.person(who).male else female
+            pieces.append((values.rng.choice(chosen.split("/")), LETTERS[kind] if kind else None))
+        else:
+            pieces.append((values.rng.choice(literal.split("|")), LETTERS[letter]))
+    pieces.append((template.text[at:], None))
+    return pieces
+
+
+KEEP_CASE = {"json", "code", "xml", "yaml", "sql", "csv", "log", "neg_code"}
+CHATTY = {"chat", "tweet", "prompt", "sms", "neg"}
+
+
+def disturbed(rng, template, pieces):
+    """Writes the text as people do at times: without capitals, in capitals only, or without diacritics."""
+    roll = rng.random()
+    if template.shape not in KEEP_CASE:
+        lower = 0.22 if template.shape in CHATTY else 0.05
+        if roll < lower:
+            pieces = [(text.lower(), kind) for text, kind in pieces]
+        elif roll < lower + 0.025:
+            pieces = [(text.upper(), kind) for text, kind in pieces]
+        elif roll < lower + 0.045:  # only the names
+            change = rng.choice([str.lower, str.upper])
+            pieces = [(change(text) if kind == "PERSON" else text, kind) for text, kind in pieces]
+    if rng.random() < 0.06:
+        pieces = [(strip_marks(text), kind) for text, kind in pieces]
+    return pieces
+
+
+def wrapped(rng, template, lang, pieces):
+    """Puts an instruction before or after the text, as in a prompt that carries a document."""
+    if template.shape in ("prompt", "neg") or rng.random() > 0.2:
+        return pieces
+    wish = rng.choice(lexicon.words(lexicon.WRAPS, lang if rng.random() < 0.8 else "en"))
+    return [(wish + "\n\n", None)] + pieces if rng.random() < 0.7 else pieces + [("\n\n" + wish, None)]
+
+
+def assembled(pieces):
+    """Text and spans. A given name and a surname with one space between them are one name."""
+    text, spans = "", []
+    for piece, kind in pieces:
+        left = len(piece) - len(piece.lstrip())
+        right = len(piece.rstrip())
+        last = spans[-1] if spans else None
+        if kind == "PERSON" and last and last["type"] == kind and last["end"] == len(text) - 1 and text[-1] == " ":
+            last["end"] = len(text) + right
+        elif kind and right > left:
+            spans.append({"start": len(text) + left, "end": len(text) + right, "type": kind})
+        text += piece
+    return text, spans
+
+
+class Generator:
+    """Draws records; the same seed gives the same records."""
+
+    def __init__(self, seed, part):
+        self.rng = random.Random(f"{seed}:{part}")
+        self.fakers = Fakers(f"{seed}:{part}")
+        self.part = part
+        self.by_lang = collections.defaultdict(list)
+        for template in load_templates():
+            if template.dev == (part == "dev"):
+                self.by_lang[template.lang].append(template)
+        small = [lang for lang in self.by_lang if lang not in SHARES]
+        rest = (1 - sum(SHARES[lang] for lang in self.by_lang if lang in SHARES)) / max(1, len(small))
+        self.langs = list(self.by_lang)
+        self.weights = [SHARES.get(lang, rest) for lang in self.langs]
+
+    def pieces(self, template, lang):
+        values = Values(self.rng, self.fakers, lang)
+        return disturbed(self.rng, template, wrapped(self.rng, template, lang, render(template, values)))
+
+    def record(self, number):
+        lang = self.rng.choices(self.langs, self.weights)[0]
+        template = self.rng.choice(self.by_lang[lang])
+        if lang == "any":
+            lang = self.rng.choices(list(LOCALES), [6 if x == "en" else 2 if x in MAIN else 1 for x in LOCALES])[0]
+        pieces = self.pieces(template, lang)
+        names = template.id
+        if self.rng.random() < 0.08 and lang in self.by_lang:
+            other = self.rng.choice(self.by_lang[lang])
+            pieces = pieces + [(self.rng.choice(["\n\n", "\n---\n", "\n"]), None)] + self.pieces(other, lang)
+            names += "+" + other.id.split(":", 1)[1]
+        text, spans = assembled(pieces)
+        return {"id": f"sn-{self.part}-{number:06}", "source": "synthetic_names", "licence": "CC0-1.0", "lang": lang, "text": text, "spans": spans,
+                "annotated": TYPES, "template": names, "shape": template.shape}
+
+
+def check_templates(templates):
+    """Every brace that looks like a slot is one, and every slot has a value; faults stop the run with their place."""
+    for template in templates:
+        rest = SLOT.sub("", template.text)
+        bad = re.search(r"\{[a-zA-Z-][\w.?:]*[^{}\"']{0,30}\}", rest)
+        if bad and template.shape not in KEEP_CASE:
+            sys.exit(f"{template.id}: {bad[0]!r} is not a slot")
+        for match in SLOT.finditer(template.text):
+            name, letter = match[1], match[7]
+            if name and not PERSON_SLOT.match(name) and name.rstrip("0123456789") not in VALUES:
+                sys.exit(f"{template.id}: no value is called {name!r}")
+            if letter and letter not in LETTERS:
+                sys.exit(f"{template.id}: no type has the letter {letter!r}")
+
+
+def check_record(record):
+    end = 0
+    for span in record["spans"]:
+        piece = record["text"][span["start"]:span["end"]]
+        if span["start"] < end or not piece or piece != piece.strip() or span["type"] not in TYPES:
+            sys.exit(f"{record['id']} ({record['template']}): bad span {span} {piece!r}")
+        end = span["end"]
+    left = SLOT.search(record["text"])
+    if left and record["shape"] not in KEEP_CASE:
+        sys.exit(f"{record['id']} ({record['template']}): slot left {left[0]!r}")
+
+
+def report(records):
+    templates = load_templates()
+    print("templates", len(templates), dict(collections.Counter(t.lang for t in templates)))
+    print("records", len(records), dict(collections.Counter(r["lang"] for r in records).most_common()))
+    print("without a span", sum(not r["spans"] for r in records), "mean length", sum(len(r["text"]) for r in records) // len(records))
+    print("spans", dict(collections.Counter(s["type"] for r in records for s in r["spans"]).most_common()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=12_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--part", choices=["train", "dev"], default="train")
+    parser.add_argument("--out", type=pathlib.Path, help="JSONL, or gzip where the name ends in .gz")
+    parser.add_argument("--check", action="store_true", help="verify every record and print counts")
+    args = parser.parse_args()
+    check_templates(load_templates())
+    began = time.monotonic()
+    generator = Generator(args.seed, args.part)
+    records = [generator.record(n) for n in range(args.count)]
+    if args.check:
+        for record in records:
+            check_record(record)
+        report(records)
+        print(f"{time.monotonic() - began:.1f} s")
+    if args.out:
+        lines = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+        partial = args.out.with_name(args.out.name + ".part")
+        if args.out.suffix == ".gz":
+            with gzip.GzipFile(partial, "wb", mtime=0) as file:
+                file.write(lines.encode())
+        else:
+            partial.write_text(lines, encoding="utf-8")
+        partial.rename(args.out)
+
+
+if __name__ == "__main__":
+    main()
