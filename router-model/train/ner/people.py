@@ -43,6 +43,21 @@ OTHER = {  # (male, female, surnames)
             "Petrov Sokolov Kuznetsov Morozov Shevchenko Kovalenko Bondarenko Volkov Lebedev Melnyk"),
 }
 FOREIGN = 0.22
+# Names that are common words too: (male, female, surnames).
+WORDS = {
+    "en": ("Will Mark Bill Frank Jack Chase Hunter Mason Dean Grant Rich Guy Art Drew Miles", "May April June Rose Grace Hope Faith Joy Summer Ivy Amber Dawn Crystal Iris",
+           "Baker Banks Brown Cook Day Field Fox Green King Law Long March Marsh Page Park Price Rich Rivers Short Small Stone Street Wood Young"),
+    "de": ("Wolf Frank Kai Ernst Mark Uli", "Rosa Viola Linde Heide Gloria", "Klein Groß Lang Kurz Koch Schneider Jäger Sommer Winter Freitag Engel König Herbst Vogel Stein Busch Sauer Reich Kaiser"),
+    "es": ("Ángel Salvador Domingo León", "Paz Luz Mar Rosario Dolores Pilar Esperanza Rocío", "Cruz Blanco Rubio Delgado Bravo Calle Iglesias Torres Campos Ríos Redondo Sabio"),
+    "fr": ("Pierre Clément Olivier Aimé", "Rose Marguerite Violette Prudence Aurore", "Petit Legrand Roux Blanc Boulanger Lemaire Marchand Berger Fontaine Dumont Leroy Tailleur"),
+    "it": ("Leone Primo Felice Dino", "Rosa Viola Gioia Stella Serena Chiara", "Bianco Rossi Conti Leone Marino Russo Greco Villa Costa Sarto Gallo Piazza"),
+    "nl": ("Wolf Roel Bas Mees", "Roos Bloem Madelief Fleur", "Bakker Visser Groot Koning Kok Jong Smit Vos Zwart Klein Boer Kuiper"),
+    "pl": ("Gromosław Lew", "Róża Kalina Malina Jagoda", "Wilk Król Zając Wróbel Lis Mróz Kowal Gołąb Sikora Kozioł"),
+    "pt": ("Leão Jesus Moisés", "Rosa Vitória Glória Luz Aurora", "Leite Pinto Cruz Pereira Carvalho Rocha Coelho Reis Campos Ferreira Barbosa"),
+    "sv": ("Björn Sten Stig Ulf Frej", "Ros Viola Linnea Saga Stina", "Berg Ek Lind Ros Ström Frisk Falk Sten Åberg Rask Stark"),
+    "ru": ("Роман Лев Марк", "Вера Надежда Любовь Роза", "Волк Мороз Заяц Мельник Коваль Гончар"),
+}
+WORD_NAMES = 0.07
 ASCII = {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "ß": "ss", "æ": "ae", "Æ": "Ae", "đ": "d", "Đ": "D", "ı": "i", "œ": "oe"}
 LATIN = {"а": "a", "б": "b", "в": "v", "г": "g", "д": "d", "е": "e", "ё": "e", "ж": "zh", "з": "z", "и": "i", "й": "y", "к": "k", "л": "l",
          "м": "m", "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t", "у": "u", "ф": "f", "х": "kh", "ц": "ts", "ч": "ch",
@@ -93,6 +108,8 @@ class Person:
         if self.locale in OTHER:
             male, female, last = OTHER[self.locale]
             return rng.choice((male if self.male else female).split()), rng.choice(last.split()), rng.choice((male if self.male else female).split())
+        if not self.foreign and self.lang in WORDS and rng.random() < WORD_NAMES:
+            return self._word_names(fakers[self.locale])
         fake = fakers[self.locale]
         given = (fake.first_romanized_name_male if self.male else fake.first_romanized_name_female) if self._romanised() else \
             (fake.first_name_male if self.male else fake.first_name_female)
@@ -109,6 +126,16 @@ class Person:
         elif roll < 0.09 and "-" not in first and self.lang != "ru":
             first = f"{first}-{given()}"
         return first, last, middle
+
+    def _word_names(self, fake):
+        """A given name, a surname or both that are common words as well."""
+        male, female, last = WORDS[self.lang]
+        roll = self.rng.random()
+        first = self.rng.choice((male if self.male else female).split())
+        common = fake.first_name_male() if self.male else fake.first_name_female()
+        surname = fake.last_name_male() if self.male else fake.last_name_female()
+        middle = (fake.middle_name_male() if self.male else fake.middle_name_female()) if self.lang == "ru" else common
+        return common if roll < 0.45 else first, surname if roll > 0.75 else self.rng.choice(last.split()), middle
 
     def _romanised(self):
         return self.locale == "ja_JP" and self.lang != "ja"

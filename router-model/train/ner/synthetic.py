@@ -321,7 +321,10 @@ class Generator:
             lang = self.rng.choices(list(LOCALES), [6 if x == "en" else 2 if x in MAIN else 1 for x in LOCALES])[0]
         pieces = self.pieces(template, lang)
         names = template.id
-        if self.rng.random() < 0.08 and lang in self.by_lang:
+        more = self.rng.random()
+        for _ in range(3 if more < 0.02 else more < 0.1):
+            if lang not in self.by_lang:
+                break
             other = self.rng.choice(self.by_lang[lang])
             pieces = pieces + [(self.rng.choice(["\n\n", "\n---\n", "\n"]), None)] + self.pieces(other, lang)
             names += "+" + other.id.split(":", 1)[1]
