@@ -30,7 +30,7 @@ DATE_FORMS = {
     "en": "M d, y|d M y|mm/dd/y|m/d/yy|y-mm-dd|dd M3 y|dth M y|M dth, y|dd/mm/y|M3 d, y|d-M3-y", "de": "d. M y|dd.mm.y|dd.mm.yy|d.m.y|y-mm-dd|d. M3. y",
     "es": "d de M de y|dd/mm/y|dd-mm-y|d/m/yy|d de M|y-mm-dd", "fr": "d M y|dd/mm/y|dd.mm.y|d/m/yy|d M|y-mm-dd", "it": "d M y|dd/mm/y|dd.mm.y|d/m/y|d M",
     "nl": "d M y|dd-mm-y|d-m-y|dd/mm/y|d M", "pl": "d M y|dd.mm.y|d M y r.|dd.mm.y r.|y-mm-dd", "pt": "d de M de y|dd/mm/y|dd-mm-y|d/m/yy|d de M",
-    "sv": "d M y|y-mm-dd|den d M y|d/m y|yymmdd", "ru": "d M y|d M y года|dd.mm.y|dd.mm.y г.|d M|dd.mm.yy", "cs": "d. M y|d. m. y|dd.mm.y",
+    "sv": "d M y|y-mm-dd|d/m y|yymmdd", "ru": "d M y|d M y года|dd.mm.y|dd.mm.y г.|d M|dd.mm.yy", "cs": "d. M y|d. m. y|dd.mm.y",
     "da": "d. M y|dd.mm.y|dd-mm-y", "fi": "d. M y|d.m.y", "nb": "d. M y|dd.mm.y", "ro": "d M y|dd.mm.y|dd/mm/y", "hu": "y. M d.|y.mm.dd.|y. mm. dd.",
     "tr": "d M y|dd.mm.y|dd/mm/y", "el": "d M y|dd/mm/y|d/m/y", "uk": "d M y року|dd.mm.y|d M y р.", "ja": "y年m月d日|y/mm/dd", "zh": "y年m月d日|y-mm-dd",
 }

@@ -39,6 +39,7 @@ OTHER = {  # (male, female, surnames)
             "Al-Masri El-Sayed Haddad Benali Mansour Khoury Al-Hashimi Bouazizi Nasser Rahman Hussein El-Amrani Benkirane Darwish Saleh Abboud"),
     "+ko": ("Min-jun Seo-jun Ji-ho Dong-hyun Sung-min Jae-won Hyun-woo", "Ji-woo Seo-yeon Min-seo Hye-jin Soo-ah Eun-ji Yuna",
             "Kim Lee Park Choi Jung Kang Cho Yoon Jang Lim Han Shin"),
+    "+ja": ("Haruto Yuto Sota Ren Kenji Takashi Hiroshi", "Yui Hana Sakura Aoi Emi Keiko Yoko", "Sato Suzuki Takahashi Tanaka Watanabe Ito Yamamoto"),
     "+ru": ("Ivan Dmitri Sergei Alexei Nikolai Mikhail Andriy Oleksandr Volodymyr", "Olga Natalia Svetlana Ekaterina Oksana Iryna Yulia",
             "Petrov Sokolov Kuznetsov Morozov Shevchenko Kovalenko Bondarenko Volkov Lebedev Melnyk"),
 }
@@ -61,7 +62,9 @@ WORD_NAMES = 0.07
 ASCII = {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "ß": "ss", "æ": "ae", "Æ": "Ae", "đ": "d", "Đ": "D", "ı": "i", "œ": "oe"}
 LATIN = {"а": "a", "б": "b", "в": "v", "г": "g", "д": "d", "е": "e", "ё": "e", "ж": "zh", "з": "z", "и": "i", "й": "y", "к": "k", "л": "l",
          "м": "m", "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t", "у": "u", "ф": "f", "х": "kh", "ц": "ts", "ч": "ch",
-         "ш": "sh", "щ": "sch", "ы": "y", "э": "e", "ю": "yu", "я": "ya", "і": "i", "ї": "yi", "є": "ye", "ґ": "g", "ь": "", "ъ": ""}
+         "ш": "sh", "щ": "sch", "ы": "y", "э": "e", "ю": "yu", "я": "ya", "і": "i", "ї": "yi", "є": "ye", "ґ": "g", "ь": "", "ъ": "",
+         "α": "a", "β": "v", "γ": "g", "δ": "d", "ε": "e", "ζ": "z", "η": "i", "θ": "th", "ι": "i", "κ": "k", "λ": "l", "μ": "m", "ν": "n",
+         "ξ": "x", "ο": "o", "π": "p", "ρ": "r", "σ": "s", "ς": "s", "τ": "t", "υ": "y", "φ": "f", "χ": "ch", "ψ": "ps", "ω": "o"}
 DOMAINS = ["gmail.com", "outlook.com", "yahoo.com", "proton.me", "icloud.com", "hotmail.com", "example.com", "example.org", "gmx.net"]
 NATIVE_DOMAINS = {"de": ["web.de", "gmx.de", "t-online.de"], "fr": ["orange.fr", "free.fr", "laposte.net"], "it": ["libero.it", "alice.it"],
                   "pl": ["wp.pl", "onet.pl", "o2.pl"], "ru": ["mail.ru", "yandex.ru"], "nl": ["ziggo.nl", "kpnmail.nl"], "es": ["telefonica.net"],
@@ -75,6 +78,11 @@ def strip_marks(text):
         base = unicodedata.normalize("NFKD", c)
         out.append(ASCII.get(c) or (base[0] if base[0].isascii() else c))
     return "".join(out)
+
+
+def strip_accents(text):
+    """Greek and Cyrillic letters without accents, for transliteration; й and ї keep theirs."""
+    return "".join(c if c in "йї" else unicodedata.normalize("NFD", c)[0] for c in text)
 
 
 class Fakers:
@@ -178,7 +186,7 @@ class Person:
         case = next((s for s in steps if s in inflect.CASES), None)
         kind = {"email": "EMAIL", "user": "USERNAME", "handle": "USERNAME"}.get(part, "PERSON")
         plain = {"first": self.first, "last": self.last, "init": self._initials(), "patr": f"{self.first} {self.middle}",
-                 "full": self._joined(self.first, self.last), "rev": f"{self.last}, {self.first}",
+                 "full": self._varied(), "rev": f"{self.last}, {self.first}",
                  "email": self.email(), "user": self.user(), "handle": "@" + self.user()}
         text = self._case(part, case) if case else plain[part] if part else self._varied()
         for step in steps:
@@ -186,18 +194,21 @@ class Person:
             text += step[1:] if step.startswith("+") else ""
         return text, kind
 
-    def _latin(self, name):
-        text = strip_marks("".join(LATIN.get(c, c) for c in name.lower()))
-        return "".join(c for c in text if c.isascii() and c.isalnum())
+    def _latin(self, name, surname):
+        """The name in ASCII letters. Names in Chinese characters get a Latin name of the right origin instead."""
+        if self.lang in ("ja", "zh"):
+            return OTHER["+" + self.lang][2 if surname else 0].lower().split()[int(self._style * 7)]
+        plain = "".join(LATIN.get(c, c) for c in unicodedata.normalize("NFKC", strip_accents(name.lower())))
+        return "".join(c for c in strip_marks(plain) if c.isascii() and c.isalnum())
 
     def user(self):
-        first, last = self._latin(self.first) or "user", self._latin(self.last) or "x"
+        first, last = self._latin(self.first, False), self._latin(self.last, True)
         shapes = [f"{first}{last[:1]}{self._number}", f"{first[0]}{last}", f"{first}_{last}", f"{first}.{last}", f"{last}{self._number}",
                   f"{first}{self._number}", f"x{first}x{self._number}", f"{first[:3]}{last[:4]}", f"the_{first}", f"{last}{first[0]}"]
         return shapes[int(self._style * 1000) % len(shapes)]
 
     def email(self):
-        first, last = self._latin(self.first) or "info", self._latin(self.last) or "x"
+        first, last = self._latin(self.first, False), self._latin(self.last, True)
         local = [f"{first}.{last}", f"{first[0]}.{last}", f"{first}{last}", f"{first}{self._number}", f"{last}.{first}", f"{first}_{last}"]
         domains = DOMAINS + 3 * NATIVE_DOMAINS.get(self.lang, [])
         n = int(self._style * 10_000)
