@@ -42,7 +42,9 @@ SLOT = re.compile(r"\{(?:([a-z][a-z]*\d?)((?:\.[a-z]+|\.\+\w+)*)|([a-z]\d?)\?(?:
 MAIN = ["de", "es", "fr", "it", "nl", "pl", "pt", "sv", "ru"]
 # Shares of the languages; what is left goes to the languages with few templates, evenly.
 SHARES = {"en": 0.28, "any": 0.10, **{lang: 0.052 for lang in MAIN}}
-DEV_EVERY, DEV_AT = 8, 5
+DEV_EVERY, DEV_AT = 8, {5}
+# Negatives stand together at the end of a file, so few would fall to dev: they get a second place.
+DEV_AT_NEGATIVE = {1, 5}
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 Template = collections.namedtuple("Template", "id lang shape text dev")
 
@@ -54,7 +56,8 @@ def load_templates():
         blocks = re.split(r"^=== (\w+)\n", path.read_text(encoding="utf-8"), flags=re.M)
         for n, (shape, text) in enumerate(zip(blocks[1::2], blocks[2::2])):
             name = f"synthetic_names:{path.stem}:{n}"
-            found.append(Template(name, path.stem, shape, text.strip("\n"), n % DEV_EVERY == DEV_AT))
+            places = DEV_AT_NEGATIVE if shape.startswith("neg") else DEV_AT
+            found.append(Template(name, path.stem, shape, text.strip("\n"), n % DEV_EVERY in places))
     return found
 
 
@@ -181,6 +184,19 @@ def check_templates(templates):
                 sys.exit(f"{template.id}: no type has the letter {letter!r}")
 
 
+def check_slots(templates):
+    """Fills every template once and stops the run where a slot of a marked kind left no span."""
+    rng, fakers = random.Random(0), Fakers(0)
+    for template in templates:
+        lang = "en" if template.lang == "any" else template.lang
+        pieces = render(template, Values(rng, fakers, lang))
+        _, spans = assembled(pieces)
+        wanted = sum(len(text.strip()) for text, kind in pieces if kind)
+        joints = sum(kind is not None for _, kind in pieces) - len(spans)  # a space for each joined name
+        if any(kind and not text.strip() for text, kind in pieces) or sum(s["end"] - s["start"] for s in spans) != wanted + joints:
+            sys.exit(f"{template.id}: a slot is not marked")
+
+
 def check_record(record):
     end = 0
     for span in record["spans"]:
@@ -214,6 +230,7 @@ def main():
     generator = Generator(args.seed, args.part)
     records = [generator.record(n) for n in range(args.count)]
     if args.check:
+        check_slots(load_templates())
         for record in records:
             check_record(record)
         report(records)
