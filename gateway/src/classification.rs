@@ -13,7 +13,7 @@ use std::time::Instant;
 use policies::{Doubt, Profile};
 use router_model::Classifier;
 use router_model::complexity::View;
-use router_model::names::{AskedNames, FoundNames};
+use router_model::names::{AskedNames, FoundNames, KINDS};
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
@@ -106,7 +106,9 @@ fn look<R: Ask>(gateway: &Gateway, inbound: Inbound<R>) -> Result<(Classified<R>
     let classifier = gateway.classifier();
     let prompt = inbound.prompt()?;
     let (profile, view) = classifier.look(&prompt);
-    let asked = classifier.ask_names(&prompt);
+    // Names are looked for where the policy would make something of them: that costs milliseconds, and patterns microseconds.
+    let heeded = gateway.policy.would_heed(&profile.sensitivity, KINDS);
+    let asked = if heeded { classifier.ask_names(&prompt) } else { AskedNames::nothing() };
     let user_segment = prompt.segments.iter().position(|segment| segment.path == "user");
     let stores = gateway.config.ledger_features && R::ROUTED;
     let features = stores.then(|| classifier.dense_features(&prompt)).flatten().map(Arc::from);

@@ -189,7 +189,17 @@ impl PolicySet {
     /// Filter 1: the label of a request, the highest of everything that speaks for one.
     #[must_use]
     pub fn label(&self, sensitivity: &Sensitivity, caller: &CallerFacts) -> Labelled {
-        let kinds = self.counted_kinds(sensitivity);
+        self.label_of(self.counted_kinds(sensitivity), sensitivity, caller)
+    }
+
+    /// The label of a request in which each kind was found so many times.
+    fn label_of(
+        &self,
+        kinds: BTreeMap<EntityKind, u32>,
+        sensitivity: &Sensitivity,
+        caller: &CallerFacts,
+    ) -> Labelled {
+        let counts = kinds.clone();
         let mut labelled = Labelled {
             label: self.default_label,
             because: String::from("policy default"),
@@ -211,7 +221,7 @@ impl PolicySet {
         if let Some(label) = caller.session_label {
             raise(label, String::from("reached earlier in this session"));
         }
-        for (kind, count) in &self.counted_kinds(sensitivity) {
+        for (kind, count) in &counts {
             if let Some(label) = self.kinds.get(kind) {
                 raise(*label, format!("{count} {kind} found"));
             }
@@ -222,7 +232,7 @@ impl PolicySet {
             }
         }
         for combination in &self.combinations {
-            if let Some(because) = self.present(combination, sensitivity) {
+            if let Some(because) = self.present(combination, &counts, sensitivity) {
                 raise(combination.label, because);
             }
         }
@@ -233,6 +243,23 @@ impl PolicySet {
             raise(self.on_doubt, format!("doubt: {doubt}"));
         }
         labelled
+    }
+
+    /// Whether findings of these kinds, however many, could raise the label that a request has by now, whoever asks; or
+    /// would have to be masked. Where they could not, nobody needs to look for them.
+    #[must_use]
+    pub fn would_heed(&self, sensitivity: &Sensitivity, kinds: &[EntityKind]) -> bool {
+        let caller = CallerFacts::default();
+        let now = self.label(sensitivity, &caller).label;
+        if self.actions.values().any(|action| *action == Action::Mask) {
+            return true;
+        }
+        if now == Label::Restricted {
+            return false;
+        }
+        let mut worst = self.counted_kinds(sensitivity);
+        worst.extend(kinds.iter().map(|kind| (*kind, u32::MAX)));
+        self.label_of(worst, sensitivity, &caller).label > now
     }
 
     fn counted_kinds(&self, sensitivity: &Sensitivity) -> BTreeMap<EntityKind, u32> {
@@ -259,8 +286,12 @@ impl PolicySet {
     }
 
     /// What the members of a combination are, in words, if all were found.
-    fn present(&self, combination: &Combination, sensitivity: &Sensitivity) -> Option<String> {
-        let kinds = self.counted_kinds(sensitivity);
+    fn present(
+        &self,
+        combination: &Combination,
+        kinds: &BTreeMap<EntityKind, u32>,
+        sensitivity: &Sensitivity,
+    ) -> Option<String> {
         let mut names = Vec::with_capacity(combination.all.len());
         for member in &combination.all {
             let found = member.iter().find(|ingredient| match ingredient {

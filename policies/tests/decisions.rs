@@ -661,3 +661,22 @@ proptest! {
         prop_assert!(!decision.reason.text.is_empty());
     }
 }
+
+/// Names are looked for only where a finding could mean something.
+#[test]
+fn what_a_policy_would_not_heed_is_not_looked_for() {
+    let nothing = Sensitivity::default();
+    let secret = Sensitivity { findings: vec![finding(EntityKind::Secret, 1.0)], ..Sensitivity::default() };
+    let heeds = |policy: &str, found: &Sensitivity, kinds: &[EntityKind]| {
+        PolicySet::parse("p.toml", policy).unwrap().would_heed(found, kinds)
+    };
+    let labels = "name = 'x'\n[labels]\nPERSON = 'internal'\nSECRET = 'restricted'\n";
+    assert!(heeds(labels, &nothing, &[EntityKind::Person]));
+    assert!(!heeds(labels, &nothing, &[EntityKind::Org]));
+    assert!(!heeds(labels, &secret, &[EntityKind::Person]), "it is as high as it can be");
+    let many = "name = 'x'\n[[combination]]\nall = ['ORG>=500000']\nlabel = 'internal'\n";
+    assert!(heeds(many, &nothing, &[EntityKind::Org]));
+    assert!(!heeds(many, &nothing, &[EntityKind::Person]));
+    let masks = format!("{labels}[actions]\nrestricted = 'mask'\n");
+    assert!(heeds(&masks, &secret, &[EntityKind::Person]), "what is masked is looked for");
+}

@@ -52,6 +52,14 @@ pub struct AskedNames {
     pub unread: Option<UnreadNames>,
 }
 
+impl AskedNames {
+    /// Nothing is asked.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { known: FoundNames::default(), unread: None }
+    }
+}
+
 /// Texts that the model is reading. Dropping it cancels that.
 #[derive(Debug)]
 pub struct UnreadNames {

@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use local_runtime::{Encoder, EncoderConfig};
+use policies::EntityKind;
 
 pub use artifact::NamesArtifact;
 pub use ask::{AskedNames, FoundNames, TaggedNames, UnreadNames};
@@ -34,6 +35,23 @@ use spans::Reader;
 
 /// Tokens of a window, markers included: the longer of the two lengths that the network was trained on.
 const WINDOW_TOKENS: u32 = 256;
+
+/// What the model can find.
+pub const KINDS: &[EntityKind] = &[
+    EntityKind::Person,
+    EntityKind::Org,
+    EntityKind::Location,
+    EntityKind::Address,
+    EntityKind::Date,
+    EntityKind::DateOfBirth,
+    EntityKind::Age,
+    EntityKind::Gender,
+    EntityKind::Nrp,
+    EntityKind::Profession,
+    EntityKind::Family,
+    EntityKind::Username,
+    EntityKind::MedicalId,
+];
 
 /// What names are looked for with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,6 +13,7 @@ use local_runtime::TaggedToken;
 use policies::{EntityKind, FindingSource};
 use serde::Deserialize;
 
+use super::KINDS;
 use crate::Error;
 use crate::sensitivity::LocalFinding;
 
@@ -60,7 +61,8 @@ impl Reader {
         let place = |label: String| labels.iter().position(|known| *known == label);
         let mut kinds = Vec::new();
         for (name, threshold) in thresholds {
-            let kind = name.parse().map_err(|_| Error::Weights("thresholds.json names an unknown kind"))?;
+            let known = name.parse().ok().filter(|kind| KINDS.contains(kind));
+            let kind = known.ok_or(Error::Weights("thresholds.json names a kind that is not looked for"))?;
             let (Some(begins), Some(goes_on)) = (place(format!("B-{name}")), place(format!("I-{name}")))
             else {
                 return Err(Error::Weights("thresholds.json names a kind that the names model has not"));
