@@ -32,8 +32,13 @@ fn same(a: &Raw, b: &Raw) -> bool {
 /// Merges; the result is sorted by start.
 pub(crate) fn merge(mut raws: Vec<Raw>, score_min: f32) -> Vec<Raw> {
     raws.retain(|r| r.e > r.s && r.score >= score_min);
-    raws.sort_by(|a, b| a.s.cmp(&b.s).then(b.e.cmp(&a.e)));
     // Same kind first, so that no part of a value survives alone.
+    drop_rivals(unite(raws))
+}
+
+/// Makes overlapping findings of one kind one finding that covers all of them; the result is sorted by start.
+pub(crate) fn unite(mut raws: Vec<Raw>) -> Vec<Raw> {
+    raws.sort_by(|a, b| a.s.cmp(&b.s).then(b.e.cmp(&a.e)));
     let mut united: Vec<Raw> = Vec::with_capacity(raws.len());
     // The last finding of each kind and term.
     let mut last_of: Vec<usize> = Vec::new();
@@ -60,7 +65,31 @@ pub(crate) fn merge(mut raws: Vec<Raw>, score_min: f32) -> Vec<Raw> {
         }
     }
     united.sort_by_key(|r| r.s);
-    drop_rivals(united)
+    united
+}
+
+/// What a network says of a text beside what the patterns found there. It takes nothing away from them; it is not believed where
+/// a pattern of another kind covers all of it and is at least as sure.
+pub(crate) fn beside(patterns: Vec<Raw>, names: Vec<Raw>) -> Vec<Raw> {
+    let mut open: Vec<&Raw> = Vec::new();
+    let mut later = patterns.iter().peekable();
+    let mut kept = Vec::with_capacity(names.len());
+    for name in names {
+        while let Some(pattern) = later.next_if(|pattern| pattern.s <= name.s) {
+            open.push(pattern);
+        }
+        open.retain(|pattern| pattern.e > name.s);
+        let covers = |pattern: &&Raw| {
+            pattern.kind != name.kind
+                && pattern.e >= name.e
+                && pattern.score >= name.score
+                && !coexist(pattern.kind, name.kind)
+        };
+        if !open.iter().any(covers) {
+            kept.push(name);
+        }
+    }
+    unite(patterns.into_iter().chain(kept).collect())
 }
 
 /// Removes findings that overlap a more trusted one of a rival kind.
@@ -92,5 +121,26 @@ fn stronger(a: &Raw, b: &Raw) -> bool {
     match a.score.total_cmp(&b.score) {
         std::cmp::Ordering::Equal => la >= lb,
         order => order.is_gt(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::EntityKind::{Email, Person};
+
+    use super::*;
+
+    #[test]
+    fn a_network_takes_nothing_from_a_pattern_and_adds_what_is_new() {
+        let mail = Raw::new(0, 20, Email, 0.9);
+        let spans = |names: Vec<Raw>| {
+            let united = beside(vec![mail.clone()], names);
+            united.into_iter().map(|raw| (raw.s, raw.e, raw.kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(spans(vec![Raw::new(0, 8, Username, 0.95)]), [(0, 20, Email), (0, 8, Username)]);
+        assert_eq!(spans(vec![Raw::new(0, 8, Username, 0.8)]), [(0, 20, Email)]);
+        assert_eq!(spans(vec![Raw::new(12, 30, Person, 0.5)]), [(0, 20, Email), (12, 30, Person)]);
+        assert_eq!(spans(vec![Raw::new(12, 30, Email, 0.5)]), [(0, 30, Email)]);
+        assert_eq!(spans(vec![Raw::new(30, 40, Person, 0.5)]), [(0, 20, Email), (30, 40, Person)]);
     }
 }

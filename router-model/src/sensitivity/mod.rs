@@ -303,7 +303,7 @@ pub(crate) fn original(text: &str, mut findings: Vec<LocalFinding>) -> Vec<Local
     findings
 }
 
-/// One answer from patterns and names, both in code points of one text, by the same order of trust.
+/// One answer from patterns and names, both sorted and in code points of one text.
 pub(crate) fn united(patterns: Vec<LocalFinding>, names: &[LocalFinding]) -> Vec<LocalFinding> {
     let raw = |found: LocalFinding| Raw {
         s: found.start,
@@ -313,7 +313,8 @@ pub(crate) fn united(patterns: Vec<LocalFinding>, names: &[LocalFinding]) -> Vec
         score: found.score,
         source: found.source,
     };
-    let raws = patterns.into_iter().chain(names.iter().cloned()).map(raw).collect();
+    let patterns = patterns.into_iter().map(raw).collect();
+    let names = names.iter().cloned().map(raw).collect();
     let local = |raw: Raw| LocalFinding {
         start: raw.s,
         end: raw.e,
@@ -322,7 +323,7 @@ pub(crate) fn united(patterns: Vec<LocalFinding>, names: &[LocalFinding]) -> Vec
         score: raw.score,
         source: raw.source,
     };
-    merge::merge(raws, 0.0).into_iter().map(local).collect()
+    merge::beside(patterns, names).into_iter().map(local).collect()
 }
 
 fn note(doubt: &mut Vec<Doubt>, d: Doubt) {
