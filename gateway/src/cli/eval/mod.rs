@@ -6,9 +6,11 @@
 mod code;
 mod exam;
 mod item;
+mod privacy;
 mod report;
 mod router;
 mod score;
+mod table;
 
 use std::fs::File;
 use std::io::{BufReader, Read as _};
@@ -68,6 +70,10 @@ pub(super) enum Command {
     /// what chance and prompt length reach.
     #[command(after_long_help = router::CONTRACT)]
     Router(router::Options),
+    /// How much of what is sensitive is found, which documents would leak, false alarms on look-alikes, and labels against
+    /// what they should be.
+    #[command(after_long_help = privacy::CONTRACT)]
+    Privacy(privacy::Options),
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +124,7 @@ pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::Model(options) => model(options),
         Command::Router(options) => router::run(options),
+        Command::Privacy(options) => privacy::run(options),
     }
 }
 
