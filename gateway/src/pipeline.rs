@@ -13,6 +13,7 @@ use hyper::{HeaderMap, Request, Response};
 use policies::{
     Cost, Decision, Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Situation, Target, Usage,
 };
+use router_model::Prompt;
 use tracing::Instrument as _;
 
 use crate::ask::Ask;
@@ -90,7 +91,7 @@ async fn serve<R: Ask>(
         .instrument(tracing::debug_span!("identity"))
         .await?;
     refuse_browsers(&head.headers)?;
-    note_identity(open, &identity);
+    note_identity(gateway, open, &identity);
     let body = read_body(gateway, body).await?;
     let started = Instant::now();
     let inbound = read::<R>(gateway, body, head.headers).await?;
@@ -255,12 +256,22 @@ pub fn decide<R: Ask>(
     (facts, decision)
 }
 
-fn note_identity(account: &mut Account, identity: &Identity) {
+/// What a client says beside its request is stored only where nothing sensitive is found in it.
+fn storable(gateway: &Gateway, text: &str) -> String {
+    let found = || gateway.classifier().classify(&Prompt::from_text(text)).sensitivity;
+    let is_plain = text.is_empty() || {
+        let found = found();
+        found.findings.is_empty() && found.doubt.is_empty()
+    };
+    if is_plain { text.to_owned() } else { String::from("(withheld)") }
+}
+
+fn note_identity(gateway: &Gateway, account: &mut Account, identity: &Identity) {
     let row = account.row();
     row.team.clone_from(&identity.facts.team);
     row.key.clone_from(&identity.facts.key);
-    row.tags = identity.facts.tags.join(",");
-    row.session.clone_from(&identity.session);
+    row.tags = storable(gateway, &identity.facts.tags.join(","));
+    row.session = storable(gateway, &identity.session);
 }
 
 /// Reserves the worst case over the plan's targets, and opens the row before a byte can cost money.

@@ -42,6 +42,9 @@ const PATH_KEY_CHARS_MAX: usize = 64;
 /// Numbers from this size on are scanned: shorter ones identify nobody.
 const NUMBER_MIN: u64 = 1_000_000;
 
+/// Integers that a body may hold and that 64 bits do not; larger ones are bounds of schemas.
+const INEXACT: Range<f64> = 18_446_744_073_709_551_616.0..1e40;
+
 /// Words of the protocols, which say nothing about the data.
 const PROTOCOL_WORDS: &[&str] = &[
     "system",
@@ -320,9 +323,14 @@ impl<'a> Visitor<'a> for Node<'_, 'a> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
+        // Digits beyond 64 bits were rounded when they were read, so nobody could tell whether they identify somebody.
+        if INEXACT.contains(&number.abs()) {
+            return Err(E::custom("an integer has more than 64 bits; write it as a string"));
+        }
         #[expect(clippy::cast_precision_loss, reason = "a bound")]
-        if number.abs() >= NUMBER_MIN as f64 {
-            return self.walk.push(Cow::Owned(format!("{:.0}", number.abs())));
+        if number.abs() >= NUMBER_MIN as f64 || self.walk.key.is_some() {
+            let is_whole = number.fract() == 0.0;
+            return self.walk.push(Cow::Owned(if is_whole { number.abs() } else { number }.to_string()));
         }
         Ok(())
     }
@@ -414,6 +422,14 @@ mod tests {
         ];
         let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         assert_eq!(pairs(body), expected);
+    }
+
+    #[test]
+    fn numbers_are_seen_with_their_keys_and_never_rounded() {
+        let seen = pairs(r#"{"x":{"lat":48.858844,"lon":-2.294351},"y":{"maximum":1.7e308}}"#);
+        assert_eq!(seen[0], ("x.lat".to_owned(), "lat: 48.858844".to_owned()));
+        assert_eq!(seen[1], ("x.lon".to_owned(), "lon: -2.294351".to_owned()));
+        assert!(texts(br#"{"iccid":89490200001234567890}"#).is_err());
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! A word is a run of letters, marks, digits and underscores. Its chance of being of a kind is the highest among its tokens
 //! (the sum of "begins" and "goes on"), so that one sure piece carries the whole word: half a name is no cover. A word is
-//! of the likeliest kind whose chance reaches that kind's threshold. Words of one kind join when little stands between
-//! them and the later one rather goes on than begins. The thresholds were chosen on the development data for F2
+//! of its likeliest kind, if that chance reaches the kind's threshold. Words of one kind join when little stands between
+//! them and the later one rather goes on than begins. A finding at its threshold scores 0.5, from where policies count
+//! findings: a kind's threshold is where it counts, whatever chance that is. The thresholds were chosen on the development data for F2
 //! (`train/ner/thresholds.py`, which computes the same; a test holds both together).
 
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ use crate::sensitivity::LocalFinding;
 
 /// Most characters between two words of one name.
 const GAP_CHARS_MAX: usize = 4;
-/// A finding of a network is never as sure as a value with a valid check digit.
-const SCORE_MAX: f32 = 0.95;
+/// Score of a finding at its threshold, and of a certain one: never as sure as a value with a valid check digit.
+const SCORES: (f32, f32) = (0.5, 0.95);
 
 #[derive(Deserialize)]
 struct RawThresholds {
@@ -92,14 +93,14 @@ impl Reader {
             }
         }
         let finding = |(kind, at, chances): (usize, Range<usize>, Vec<f32>)| {
-            let kind = self.kinds[kind].kind;
+            let Kind { kind, threshold, .. } = self.kinds[kind];
             let mean = chances.iter().sum::<f32>() / chances.len() as f32;
             LocalFinding {
                 start: with_sign(kind, &chars, at.start),
                 end: at.end,
                 kind,
                 subtype: None,
-                score: mean.min(SCORE_MAX),
+                score: score(mean, threshold),
                 source: FindingSource::Ner,
             }
         };
@@ -134,6 +135,12 @@ impl Reader {
         }
         all
     }
+}
+
+fn score(chance: f32, threshold: f32) -> f32 {
+    let (least, most) = SCORES;
+    let above = (chance - threshold) / (1.0 - threshold).max(f32::EPSILON);
+    least + (most - least) * above.clamp(0.0, 1.0)
 }
 
 /// Whether what stands between two words leaves them one name.
@@ -211,6 +218,14 @@ mod tests {
         assert_eq!((found[0].start, found[0].end), (3, 8));
         let found = reader().read("Jo\nBo", &[token(0, 2, 1), token(3, 5, 2)]);
         assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn a_finding_counts_from_its_threshold_on() {
+        for threshold in [0.1, 0.35, 0.95] {
+            assert!((score(threshold, threshold) - 0.5).abs() < 1e-6);
+            assert!((score(1.0, threshold) - 0.95).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -115,7 +115,8 @@ def spans(text, words, thresholds):
     for start, end, kind, chances in found:
         if data.TYPES[kind] == "USERNAME" and start > 0 and text[start - 1] == "@":
             start -= 1
-        out.append((start, end, data.TYPES[kind], float(np.mean(chances))))
+        above = (float(np.mean(chances)) - thresholds[kind]) / max(1 - thresholds[kind], 1e-7)
+        out.append((start, end, data.TYPES[kind], 0.5 + 0.45 * min(max(above, 0.0), 1.0)))
     return out
 
 
