@@ -6,7 +6,7 @@
 //! prose the value must look random or be quoted.
 
 use super::operator::{Op, about, operator};
-use super::strength::{entropy, looks_random, placeholder, strong, unpronounceable, wordy};
+use super::strength::{entropy, looks_random, placeholder, strong, unnatural, wordy};
 use crate::sensitivity::Raw;
 use crate::sensitivity::cues::Cue;
 use crate::sensitivity::doc::{Doc, Sink};
@@ -128,6 +128,20 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
             body = after;
         }
     }
+    // `password 7 0822...`: the kind of encoding, then the value.
+    if op == Op::Space
+        && let Some(after) = body.strip_prefix(|c: char| c.is_ascii_digit()).and_then(|b| b.strip_prefix(' '))
+    {
+        s += body.len() - after.len();
+        body = after;
+    }
+    for triple in ["\"\"\"", "'''"] {
+        if let Some(after) = body.strip_prefix(triple) {
+            let len = after.find(triple)?;
+            let s = s + triple.len();
+            return (len > 0).then_some(Value { s, e: s + len, quoted: true, stop: b'"' });
+        }
+    }
     let escaped = body.starts_with("\\\"") || body.starts_with("\\'");
     let open = if escaped { &body[..2] } else { body.get(..1).unwrap_or("") };
     if escaped || open == "\"" || open == "'" || open == "`" {
@@ -219,13 +233,18 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
         (_, Op::Compare) => value.quoted && class == Class::Password && random,
         (Class::Password, Op::Assign | Op::Tag) => {
             if value.quoted {
-                n >= 4 && !wordy_sentence(v) && (!wordy || unpronounceable(v)) && (!named || random)
+                n >= 4
+                    && !wordy_sentence(v)
+                    && (!wordy || unnatural(v) || hyphenated(v))
+                    && (!named || random)
             } else {
-                !expression && password_literal(v, random, wordy) && (!named || random)
+                !expression
+                    && (password_literal(v, random, wordy) || setting(doc, value))
+                    && (!named || random)
             }
         }
         (Class::Password, Op::Argument) => {
-            value.quoted && n >= 5 && (random || !wordy && unpronounceable(v)) && !v.contains('.')
+            value.quoted && n >= 5 && (random || !wordy && unnatural(v)) && !v.contains('.')
         }
         (Class::Password, Op::Space | Op::Prose) => {
             random && n >= 5 && !plain_number(v) && !version(v) && !expression
@@ -266,7 +285,7 @@ fn cased(v: &str) -> bool {
         && upper >= 6
         && switches >= 4
         && entropy(v) > 3.8
-        && unpronounceable(v)
+        && unnatural(v)
 }
 
 fn hexlike(v: &str) -> bool {
@@ -288,7 +307,25 @@ fn password_literal(v: &str, random: bool, wordy: bool) -> bool {
         || !wordy
             && v.len() >= 5
             && v.bytes().all(|b| b.is_ascii_lowercase())
-            && (unpronounceable(v) || entropy(v) > 2.2 && v.len() >= 8)
+            && (unnatural(v) || entropy(v) > 2.2 && v.len() >= 8)
+}
+
+/// Words joined by dashes: an easily remembered password where a name would have underscores or humps.
+fn hyphenated(v: &str) -> bool {
+    v.contains('-') && v.len() >= 8 && v.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// A plain value that is all that stands behind the name on a line of a configuration file.
+fn setting(doc: &Doc<'_>, value: &Value) -> bool {
+    let v = &doc.t[value.s..value.e];
+    let line = &doc.t[doc.line_start(value.s)..doc.line_end(value.e)];
+    let name = line.split([':', '=']).next().unwrap_or("").trim().trim_start_matches("- ");
+    !doc.code
+        && line.trim_end().ends_with(v)
+        && !name.is_empty()
+        && name.bytes().all(|b| name_byte(b) || b == b'"')
+        && (4..=64).contains(&v.len())
+        && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 fn wordy_sentence(v: &str) -> bool {
