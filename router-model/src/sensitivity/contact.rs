@@ -86,8 +86,19 @@ fn domain(doc: &Doc<'_>, from: usize) -> Option<usize> {
 /// `@name` as social networks write it.
 fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
     let prev = doc.prev(at);
-    let len =
-        doc.b[at + 1..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let part = |from: usize| {
+        doc.b[from..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
+    };
+    let mut len = part(at + 1);
+    // Names with dots, but not the first word of a sentence behind a full stop.
+    while doc.at(at + 1 + len) == b'.' && len < 31 {
+        let more = part(at + 2 + len);
+        let lower = doc.b[at + 2 + len..at + 2 + len + more].iter().all(|b| !b.is_ascii_uppercase());
+        if more == 0 || !lower {
+            break;
+        }
+        len += 1 + more;
+    }
     let e = at + 1 + len;
     let after = doc.at(e);
     let word = &doc.t[at + 1..e];
@@ -205,9 +216,8 @@ fn url_end(doc: &Doc<'_>, from: usize) -> usize {
     while !doc.t.is_char_boundary(e) {
         e -= 1;
     }
-    while e > from && b".,;:!?'*".contains(&doc.b[e - 1])
-        || e > from && doc.b[e - 1] == b')' && !doc.b[from..e].contains(&b'(')
-    {
+    let opened = doc.b[from..e].contains(&b'(');
+    while e > from && (b".,;:!?'*".contains(&doc.b[e - 1]) || doc.b[e - 1] == b')' && !opened) {
         e -= 1;
     }
     e
@@ -239,6 +249,18 @@ fn bare_url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
     }
 }
 
+/// Whether a bare token behind "username" is one: letters with digits or signs in it, as no word has.
+fn names(doc: &Doc<'_>, cue: usize, end: usize, body: &str) -> bool {
+    let word = doc.t[cue..end].to_ascii_lowercase();
+    let token = body.split(|c: char| c.is_whitespace() || ",;".contains(c)).next().unwrap_or("");
+    let mixed = token.bytes().any(|b| b.is_ascii_digit()) && token.bytes().any(|b| b.is_ascii_alphabetic());
+    let telling = word.contains("name")
+        || word.contains("handle")
+        || word.contains("utilisateur")
+        || word.contains("usuario");
+    !doc.code && telling && mixed && token.len() >= 4
+}
+
 /// The value behind `user:`, `username=`, `login`.
 fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
     let rest = doc.window(end, 80);
@@ -248,13 +270,13 @@ fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
     let prose = ["is ", "name is ", "ist ", "es ", "est "].iter().find_map(|p| body.strip_prefix(p));
     let netrc = matches!(&doc.b[cue..end], b"login" | b"user")
         && rest.starts_with(' ')
-        && doc.t[..cue].trim_end().ends_with(|c: char| c.is_alphanumeric())
-        && doc.t.contains("machine ");
+        && doc.lookback(cue, 8).trim_end().ends_with(|c: char| c.is_alphanumeric())
+        && doc.lookback(cue, 200).contains("machine ");
     if op {
         body = body.trim_start_matches(['=', ':', '>', ' ']);
     } else if let Some(p) = prose {
         body = p;
-    } else if !netrc {
+    } else if !netrc && !names(doc, cue, end, body) {
         return;
     }
     let quoted = body.starts_with(['"', '\'']);

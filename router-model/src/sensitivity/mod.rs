@@ -17,6 +17,7 @@ mod cues;
 mod dates;
 mod decode;
 mod doc;
+mod geo;
 mod iban;
 mod medical;
 mod merge;
@@ -267,6 +268,7 @@ impl Detector {
         contact::find(&doc, out);
         phone::find(&doc, out);
         net::find(&doc, out);
+        geo::find(&doc, out);
         self.dates.find(&doc, out);
         self.address.find(&doc, out);
         self.person.find(&doc, out);

@@ -7,6 +7,7 @@
 mod checks;
 mod digits;
 mod mixed;
+mod world;
 
 pub(crate) use mixed::form;
 
@@ -44,7 +45,7 @@ fn cue(doc: &Doc<'_>, s: usize, e: usize) -> bool {
 
 /// Whether no word for another kind of number stands between the cue and the number.
 fn nearest(doc: &Doc<'_>, cue_end: usize, s: usize) -> bool {
-    [Cue::Phone, Cue::Order, Cue::Card, Cue::Routing, Cue::Dob, Cue::Passport]
+    [Cue::Phone, Cue::Order, Cue::Card, Cue::Routing, Cue::Dob, Cue::Passport, Cue::License]
         .iter()
         .all(|other| doc.cues.before(*other, s).is_none_or(|end| end <= cue_end))
 }
@@ -70,11 +71,11 @@ fn with_letters(doc: &Doc<'_>, i: usize) -> Option<Raw> {
         let mut chars = Vec::with_capacity(18);
         let mut best = None;
         let (mut at, mut gaps) = (start, 0);
-        while chars.len() < 18 && gaps <= 5 {
+        while chars.len() < 18 && gaps <= 6 {
             let c = doc.at(at);
             if c.is_ascii_alphanumeric() {
                 chars.push(c.to_ascii_uppercase());
-            } else if b" -./".contains(&c) && doc.at(at + 1).is_ascii_alphanumeric() {
+            } else if b" -./(".contains(&c) && doc.at(at + 1).is_ascii_alphanumeric() {
                 gaps += 1;
             } else {
                 break;
@@ -131,7 +132,7 @@ fn only_digits(doc: &Doc<'_>, i: usize) -> Option<Raw> {
 fn judge(doc: &Doc<'_>, s: usize, e: usize, d: &[u8], lens: &[usize]) -> Option<Raw> {
     let cue = cue(doc, s, e);
     let other = doc.before(Cue::Order, s, 20) || doc.before(Cue::Phone, s, 25) || doc.prev(s) == b'+';
-    let rule = RULES.iter().filter(|r| r.len == d.len()).find(|r| {
+    let rule = RULES.iter().chain(world::RULES).filter(|r| r.len == d.len()).find(|r| {
         let alone = match r.alone {
             Alone::Never => false,
             Alone::Always => !other,
