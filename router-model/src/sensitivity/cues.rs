@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
+use super::spelled;
+
 macro_rules! cues {
     ($($name:ident = [$($word:literal),* $(,)?]),* $(,)?) => {
         /// What a context word announces.
@@ -62,6 +64,7 @@ cues! {
     Secret = ["password", "passwords", "passwd", "passphrase", "passcode", "pwd", "passwort", "kennwort", "contraseña", "contrasena", "mot de passe", "motdepasse", "senha", "wachtwoord", "hasło", "haslo", "lösenord", "pass", "pw", "psw", "parola", "parolă", "пароль", "пароля", "密码", "密碼", "口令", "パスワード", "暗証番号", "비밀번호", "lösenordet", "passord", "passordet", "adgangskode", "adgangskoden", "kodeord", "salasana", "heslo", "jelszó", "şifre", "sifre", "hasłem", "hasła", "wachtwoorden", "mật khẩu", "kata sandi", "κωδικός", "סיסמה", "wifi key", "wi-fi key", "wlan key", "network key", "wpa key", "wpa2 key", "psk", "pre-shared-key", "pre-shared key", "preshared key", "snmp-server community", "community string", "pragma key", "mysql_pwd", "sshpass -p"],
     Key = ["secret", "secretkey", "secret key", "client secret", "clientsecret", "token", "api key", "apikey", "api-key", "api_key", "access key", "accesskey", "access_key", "auth key", "authkey", "auth_key", "private key", "privatekey", "private_key", "encryption key", "encryption_key", "signing key", "signing secret", "shared key", "sharedaccesskey", "accountkey", "account key", "credential", "credentials", "auth token", "access token", "bearer", "license key", "secret_access_key", "unseal key", "webhook secret", "session key", "master key", "masterkey", "deploy key", "presharedkey", "salt", "nonce", "pat", "crumb", "authorization", "x-api-key", "cookie", "sessionid", "session_id", "stream key", "consumer secret", "consumer_secret", "access", "private", "app secret", "app_secret", "key"],
     Call = ["credential", "credentials", "login", "log_in", "signin", "sign_in", "authenticate", "basicauth", "basic_auth", "auth", "getconnection", "connect", "usernamepassword", "passwordauthentication"],
+    Digit = [],
     Cvv = ["cvv", "cvc", "cvv2", "cvc2", "cid code", "card verification", "security code", "csc", "kartenprüfnummer", "prüfziffer", "cryptogramme", "código de seguridad", "codice di sicurezza", "código de segurança", "kod cvv"],
     Geo = ["lat", "latitude", "lng", "lon", "longitude", "gps", "coordinates", "coords", "geolocation", "location", "breitengrad", "koordinaten", "coordonnées", "coordenadas", "coordinate", "maps", "geo", "position", "standort", "ubicación"],
     Pin = ["pin", "pin code", "pin number", "pincode", "pin-code", "otp", "one-time code", "one time code", "one-time password", "one time password", "one-time passcode", "verification code", "2fa code", "mfa code", "two-factor code", "sms code", "door code", "gate code", "alarm code", "unlock code", "safe code", "passcode", "einmalcode", "bestätigungscode", "geheimzahl", "code pin", "code de vérification", "código pin", "código de verificación", "codice pin", "código de verificação", "pincode", "kod pin", "pinkod", "пин-код", "код подтверждения"],
@@ -117,7 +120,8 @@ impl Cues {
         // A word may announce several kinds; the automaton holds each word once.
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut words: Vec<(String, Vec<Cue>)> = Vec::new();
-        for &(cue, list) in WORDS {
+        let digits = spelled::WORDS.iter().map(|list| (Cue::Digit, *list));
+        for (cue, list) in WORDS.iter().copied().chain(digits) {
             for word in list.iter().flat_map(|word| cases(word)) {
                 let place = *places.entry(word.clone()).or_insert(words.len());
                 if place == words.len() {

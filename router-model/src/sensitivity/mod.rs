@@ -26,6 +26,7 @@ mod net;
 mod person;
 mod phone;
 mod secrets;
+mod spelled;
 mod table;
 mod terms;
 mod topics;
@@ -39,7 +40,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use policies::{Doubt, EntityKind, FindingSource, Term, Topic};
 
-use cues::Cues;
+use cues::{CueHits, Cues};
 use doc::{Doc, Sink};
 use view::View;
 
@@ -228,8 +229,10 @@ impl Detector {
     /// Findings of one decoding layer, in bytes of that layer.
     fn layer(&self, text: &str, depth: u8, budget: &mut usize, doubt: &mut Vec<Doubt>) -> Sink {
         let mut out = Sink::new();
-        self.recognise(text, &mut out);
-        if let Some(inline) = decode::inline(text) {
+        let cues = self.cues.find(text);
+        let together = spelled::view(text, &cues);
+        self.recognise(text, cues, &mut out);
+        for inline in [decode::inline(text), together].into_iter().flatten() {
             if depth < DEPTH_MAX && inline.text.len() <= *budget {
                 *budget -= inline.text.len();
                 let inner = self.layer(&inline.text, depth + 1, budget, doubt);
@@ -255,8 +258,8 @@ impl Detector {
         out
     }
 
-    fn recognise(&self, text: &str, out: &mut Sink) {
-        let doc = Doc::new(text, self.cues.find(text), looks_like_code(text));
+    fn recognise(&self, text: &str, cues: CueHits, out: &mut Sink) {
+        let doc = Doc::new(text, cues, looks_like_code(text));
         cards::find(&doc, out);
         iban::find(&doc, out);
         us::find(&doc, out);

@@ -6,6 +6,7 @@
 
 use super::strength::{entropy, placeholder, repeated};
 use crate::sensitivity::Raw;
+use crate::sensitivity::decode::from_base64;
 use crate::sensitivity::doc::{Doc, Sink};
 
 /// Fewest groups, and fewest letters and digits in all of them.
@@ -34,7 +35,7 @@ pub(super) fn find(doc: &Doc<'_>, out: &mut Sink) {
         }
         if grouped(text) {
             out.push(Raw::secret(s, e, "grouped_token", 0.55));
-        } else if row(text) && assigned(doc, s) {
+        } else if row(text) && assigned(doc, s) && !readable(text) {
             out.push(Raw::secret(s, e, "opaque_token", 0.55));
         }
     }
@@ -77,6 +78,11 @@ fn sequence(text: &str) -> bool {
     let (letters, all_letters) = steps(u8::is_ascii_alphabetic);
     let (digits, all_digits) = steps(u8::is_ascii_digit);
     (letters + digits) * 2 > all_letters + all_digits
+}
+
+/// Whether it is only text in another coding, which is read as such.
+fn readable(text: &str) -> bool {
+    from_base64(text.as_bytes()).is_some_and(|b| b.iter().take(24).all(|c| (0x20..0x7F).contains(c)))
 }
 
 /// Letters of both cases and digits in no order.
