@@ -223,7 +223,7 @@ fn ends_word(text: &str, b: &[u8], e: usize) -> bool {
 /// Whether a glued word belongs to what stands right before it.
 fn owned(b: &[u8], s: usize, e: usize) -> bool {
     let owner = |o: &&str| s >= o.len() && b[s - o.len()..s].eq_ignore_ascii_case(o.as_bytes());
-    e - s != 4 || OWNERS.iter().any(|o| owner(&o))
+    e - s != 4 || OWNERS.iter().any(owner)
 }
 
 /// A letter of a script that separates words, as Han, Kana and Hangul do not.

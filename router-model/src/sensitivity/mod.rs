@@ -54,7 +54,7 @@ pub struct DetectorConfig {
     pub terms: Vec<Term>,
     /// Most literals in all terms that are accepted. Default 10,000.
     pub terms_max: usize,
-    /// Most bytes that encoded layers of one text may unfold to. Default 1 MiB; more is a doubt.
+    /// Most bytes that encoded layers of one text may unfold to. Default 4 MiB; more is a doubt.
     pub decoded_bytes_max: usize,
     /// Findings below this score are dropped, in `[0, 1]`. Default 0.3.
     pub score_min: f32,
@@ -65,7 +65,7 @@ impl Default for DetectorConfig {
         Self {
             terms: Vec::new(),
             terms_max: policies::term::LITERALS_MAX,
-            decoded_bytes_max: 1 << 20,
+            decoded_bytes_max: 4 << 20,
             score_min: 0.3,
         }
     }

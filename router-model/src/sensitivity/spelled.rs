@@ -110,12 +110,13 @@ fn digit(word: &str) -> Option<char> {
 
 /// Rows of single letters and digits with one and the same sign between all of them.
 fn apart(b: &[u8], rows: &mut Vec<Row>) {
-    let sign = |i: usize| b.get(i).copied().filter(|c| b" .-_,/\t".contains(c));
+    let sign = |i: usize| b.get(i).copied().filter(|c| b" .-_\t".contains(c));
     let alternates = |i: usize| {
         sign(i).is_some_and(|c| sign(i + 2) == Some(c) && sign(i + 4) == Some(c))
             && b.get(i + 1).is_some_and(u8::is_ascii_alphanumeric)
     };
-    let mut at = 0;
+    // Comma and slash are left out: they separate the cells of tables.
+    let (mut at, mut floor) = (0, 0);
     // A row is longer than the step, so some place that is looked at lies inside it.
     while at < b.len() {
         let Some(first) = [at, at + 1].into_iter().find(|i| alternates(*i)) else {
@@ -124,7 +125,7 @@ fn apart(b: &[u8], rows: &mut Vec<Row>) {
         };
         let c = b[first];
         let mut s = first;
-        while s >= 2 && b[s - 1].is_ascii_alphanumeric() && b[s - 2] == c && first - s < 2 * ROW_MAX {
+        while s >= floor + 2 && b[s - 1].is_ascii_alphanumeric() && b[s - 2] == c {
             s -= 2;
         }
         // The character before the first sign belongs to the row when it stands alone.
@@ -144,6 +145,7 @@ fn apart(b: &[u8], rows: &mut Vec<Row>) {
             i += 2;
         }
         at = i.max(at) + 1;
+        floor = row.last().map_or(floor, |part| part.1);
         if row.len() >= APART_MIN {
             rows.push(row);
         }

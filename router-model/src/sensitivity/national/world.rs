@@ -69,8 +69,8 @@ pub(super) const RULES: &[Rule] = &[
     rule("hu_taj", NationalId, 9, Grouped(&[3, 3, 3]), |d| {
         varied(&d[..8]) && weigh(d, &[3, 7, 3, 7, 3, 7, 3, 7]) % 10 == u32::from(d[8])
     }),
-    rule("cl_rut", NationalId, 9, Grouped(&[2, 3, 3, 1]), |d| rut(d)),
-    rule("cl_rut", NationalId, 8, Grouped(&[1, 3, 3, 1]), |d| rut(d)),
+    rule("cl_rut", NationalId, 9, Grouped(&[2, 3, 3, 1]), rut),
+    rule("cl_rut", NationalId, 8, Grouped(&[1, 3, 3, 1]), rut),
     rule("uy_ci", NationalId, 8, Grouped(&[1, 3, 3, 1]), |d| {
         (10 - weigh(d, &[2, 9, 8, 7, 6, 3, 4]) % 10) % 10 == u32::from(d[7])
     }),

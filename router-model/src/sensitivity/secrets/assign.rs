@@ -59,10 +59,7 @@ fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     let tail = &doc.t[e..e + tail_len];
     let tail = tail.trim_end_matches(['.', '-']);
     let end = e + tail.len();
-    if about(tail)
-        || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public")
-        || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public_")
-    {
+    if about(tail) || ends_with(doc.lookback(s, 12), "public") || ends_with(doc.lookback(s, 12), "public_") {
         return None;
     }
     let (op, at) = operator(doc, s, end, class == Class::Weak)?;
@@ -90,6 +87,10 @@ fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     Some(Raw::secret(value.s, value.e, name, score))
 }
 
+fn ends_with(text: &str, end: &str) -> bool {
+    text.len() >= end.len() && text.as_bytes()[text.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+}
+
 /// An opaque token glued to the name by a dash: `service-token-1f0c...`.
 fn attached(doc: &Doc<'_>, e: usize) -> Option<Raw> {
     if doc.at(e) != b'-' {
@@ -105,6 +106,9 @@ fn attached(doc: &Doc<'_>, e: usize) -> Option<Raw> {
         && !placeholder(v);
     opaque.then(|| Raw::secret(s, s + len, "generic_key", 0.6))
 }
+
+/// Longest value, in bytes.
+const VALUE_MAX: usize = 500;
 
 struct Value {
     s: usize,
@@ -174,12 +178,15 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
         }
         return (len > 0).then_some(Value { s: from, e: from + len, quoted: true, stop: b'"' });
     }
-    let stops: &[char] = match op {
-        Op::Tag => &['<', '\n'],
-        Op::Prose | Op::Space => &[' ', '\n', '\t', '"', '\'', '`', ',', ';', ')', '<'],
-        _ => &[' ', '\n', '\t', '\r', '"', '\'', '`', ',', ';', '<', '|'],
+    let stops: &[u8] = match op {
+        Op::Tag => b"<\n",
+        Op::Prose | Op::Space => b" \n\t\"'`,;)<",
+        _ => b" \n\t\r\"'`,;<|",
     };
-    let len = body.find(stops).unwrap_or(body.len());
+    let len = body.bytes().position(|b| stops.contains(&b)).unwrap_or(body.len());
+    if len > VALUE_MAX {
+        return None;
+    }
     let len = query_end(&body[..len]);
     let stop = body.as_bytes().get(len).copied().unwrap_or(b'\n');
     let text = body[..len].trim_end_matches(['.', ':', ')', ']', '}', '\\', '\r']);
@@ -199,7 +206,7 @@ fn query_end(v: &str) -> usize {
 fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: bool) -> Option<f32> {
     let n = v.len();
     let spaces = v.bytes().filter(|b| *b == b' ').count();
-    if !(4..=500).contains(&n)
+    if !(4..=VALUE_MAX).contains(&n)
         || placeholder(v)
         || spaces > 0 && !(value.quoted && class == Class::Password && spaces < 2 && strong(v))
     {

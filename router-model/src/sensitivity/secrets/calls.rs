@@ -74,11 +74,8 @@ fn close(line: &str) -> usize {
     let (mut depth, mut quote) = (0_usize, 0_u8);
     for (i, b) in line.bytes().enumerate() {
         match b {
-            _ if quote != 0 => {
-                if b == quote {
-                    quote = 0;
-                }
-            }
+            _ if b == quote => quote = 0,
+            _ if quote != 0 => {}
             b'"' | b'\'' => quote = b,
             b'(' => depth += 1,
             b')' if depth == 0 => return i,

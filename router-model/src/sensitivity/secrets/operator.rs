@@ -30,7 +30,11 @@ const ABOUT: &str = "url uri endpoint file path dir type name length len policy 
 
 /// Whether the rest of an identifier makes it a name for something about the secret.
 pub(super) fn about(tail: &str) -> bool {
-    let t = tail.trim_start_matches(['_', '-', '.']).to_ascii_lowercase();
+    let tail = tail.trim_start_matches(['_', '-', '.']);
+    if tail.is_empty() {
+        return false;
+    }
+    let t = tail.to_ascii_lowercase();
     ABOUT.split(' ').any(|p| t.starts_with(p))
 }
 
