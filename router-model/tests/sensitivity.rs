@@ -122,6 +122,39 @@ proptest! {
     }
 }
 
+#[test]
+fn what_layers_unfold_to_is_bounded() {
+    let bounded = |decoded_bytes_max| {
+        Detector::new(DetectorConfig { decoded_bytes_max, ..DetectorConfig::default() }).expect("valid")
+    };
+    let plain = "card 4111111111111111";
+    let hex: String = plain.bytes().map(|b| format!("{b:02x}")).collect();
+    let percent: String = plain.bytes().map(|b| format!("%{b:02x}")).collect();
+    let hex = format!("{hex} ").repeat(200);
+    for text in [&hex, &percent] {
+        let full = bounded(4 << 20).scan(text);
+        assert!(!full.findings.is_empty() && full.doubt.is_empty(), "{full:?}");
+        let cut = bounded(10).scan(text);
+        assert!(cut.findings.is_empty(), "{cut:?}");
+        assert_eq!(cut.doubt, [policies::Doubt::EncodedTooDeep]);
+    }
+    // The budget is one for the whole text: a part of the layers is read, the rest is a doubt.
+    let part = bounded(21 * 50).scan(&hex);
+    assert_eq!(part.findings.len(), 50);
+    assert_eq!(part.doubt, [policies::Doubt::EncodedTooDeep]);
+}
+
+#[test]
+fn findings_grow_with_the_text_and_no_faster() {
+    for piece in
+        ["a@b.co ", "4111111111111111 ", "password=Tr0ub4dor&3 ", "four one 1 1 ", "%41%42", "1.2.3.4."]
+    {
+        let count = |times: usize| DETECTOR.scan(&piece.repeat(times)).findings.len();
+        let (some, many) = (count(500), count(5_000));
+        assert!(many <= 10 * some.max(1) + 500, "{piece:?}: {some} in 500, {many} in 5,000");
+    }
+}
+
 /// Words around a value: no digits, no context words, but every width of character.
 fn context() -> impl Strategy<Value = String> {
     prop::collection::vec(

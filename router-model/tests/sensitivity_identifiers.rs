@@ -274,3 +274,87 @@ fn topic_is_care_not_knowledge() {
     assert_eq!(secret.topics[0].0, Topic::Confidential);
     assert!(secret.topics[0].1 > 0.9);
 }
+
+#[test]
+fn addresses_of_many_countries() {
+    finds(
+        Address,
+        &[
+            ("121 Baker Street, London NW1 6XE", "121 Baker Street, London NW1 6XE"),
+            ("10 Downing Street, London SW1A 2AA", "10 Downing Street, London SW1A 2AA"),
+            (
+                "1600 Pennsylvania Avenue NW, Washington, DC 20500",
+                "1600 Pennsylvania Avenue NW, Washington, DC 20500",
+            ),
+            ("Hauptstraße 12, 10115 Berlin", "Hauptstraße 12, 10115 Berlin"),
+            ("Musterweg 5a, 80331 München", "Musterweg 5a, 80331 München"),
+            ("12 rue de la Paix, 75002 Paris", "12 rue de la Paix, 75002 Paris"),
+            ("45 bis avenue Victor Hugo, 69003 Lyon", "45 bis avenue Victor Hugo, 69003 Lyon"),
+            ("Calle Gran Vía 28, 3º B, 28013 Madrid", "Calle Gran Vía 28, 3º B, 28013 Madrid"),
+            ("C/ Alcalá 45, 28014 Madrid", "C/ Alcalá 45, 28014 Madrid"),
+            ("Via Roma 10, 00184 Roma RM", "Via Roma 10, 00184 Roma RM"),
+            ("Piazza Garibaldi 3, 80142 Napoli", "Piazza Garibaldi 3, 80142 Napoli"),
+            ("Keizersgracht 123, 1015 CJ Amsterdam", "Keizersgracht 123, 1015 CJ Amsterdam"),
+            ("Damrak 1, 1012 LG Amsterdam", "Damrak 1, 1012 LG Amsterdam"),
+            ("ul. Marszałkowska 10/5, 00-590 Warszawa", "ul. Marszałkowska 10/5, 00-590 Warszawa"),
+            ("Avenida da Liberdade 110, 1250-146 Lisboa", "Avenida da Liberdade 110, 1250-146 Lisboa"),
+            ("Drottninggatan 15, 111 51 Stockholm", "Drottninggatan 15, 111 51 Stockholm"),
+            ("ул. Ленина, д. 5, кв. 12, Москва, 101000", "ул. Ленина, д. 5, кв. 12, Москва, 101000"),
+            ("г. Санкт-Петербург, Невский проспект, 28", "г. Санкт-Петербург, Невский проспект, 28"),
+            ("Nygata 4, 0159 Oslo", "Nygata 4, 0159 Oslo"),
+            ("Vesterbrogade 12, 1620 København V", "Vesterbrogade 12, 1620 København V"),
+            ("Mannerheimintie 5 A 12, 00100 Helsinki", "Mannerheimintie 5 A 12, 00100 Helsinki"),
+            ("Bahnhofstrasse 1, 8001 Zürich", "Bahnhofstrasse 1, 8001 Zürich"),
+            ("Mariahilfer Straße 88, 1070 Wien", "Mariahilfer Straße 88, 1070 Wien"),
+            ("Av. Paulista, 1000, São Paulo", "Av. Paulista, 1000, São Paulo"),
+            ("P.O. Box 123, Springfield, IL 62704", "P.O. Box 123, Springfield, IL 62704"),
+            ("35 Rue de l'Église, Bruxelles 1000", "35 Rue de l'Église, Bruxelles 1000"),
+            ("Václavské náměstí 1, 110 00 Praha", "Václavské náměstí 1, 110 00 Praha"),
+            ("東京都千代田区千代田1-1", "東京都千代田区千代田1-1"),
+            ("北京市朝阳区建国路93号", "北京市朝阳区建国路93号"),
+            ("서울특별시 강남구 테헤란로 152", "서울특별시 강남구 테헤란로 152"),
+        ],
+    );
+    rejects(
+        Address,
+        &[
+            "On June 5, 2012 Obama spoke",
+            "Chapter 12, 10115 words",
+            "see section 3, 1999 Act",
+            "version 5, 10.0",
+        ],
+    );
+}
+
+#[test]
+fn what_stands_beside_a_card_number() {
+    finds(
+        CreditCard,
+        &[
+            ("card 4111111111111111, exp 09/27, cvv 123.", "09/27"),
+            ("card 4111111111111111, exp 09/27, cvv 123.", "123"),
+            ("CVC: 737", "737"),
+            ("%B4111111111111111^DOE/JOHN^2512101123456789?", "4111111111111111^DOE/JOHN^2512101123456789"),
+            (";4111111111111111=25121011234567890000?", "4111111111111111=25121011234567890000"),
+        ],
+    );
+    rejects(CreditCard, &["due 09/27", "cvv check failed 3.14", "%B4111111111111112^DOE/JOHN^25121011?"]);
+}
+
+#[test]
+fn coordinates_and_handles() {
+    finds(
+        Location,
+        &[
+            ("coordinates 52.520008, 13.404954", "52.520008, 13.404954"),
+            ("lat: 48.858844, lng: 2.294351", "48.858844, lng: 2.294351"),
+            ("40.712776° N, 74.005974° W", "40.712776° N, 74.005974"),
+        ],
+    );
+    rejects(Location, &["weights 0.123456, 0.654321", "lat 95.123456, 200.123456", "lat 1.5, 2.5"]);
+    finds(
+        Username,
+        &[("instagram @maria.lopez.87", "@maria.lopez.87"), ("GitHub username octo-cat99", "octo-cat99")],
+    );
+    finds(DeviceId, &[("IDFA 6D92078A-8246-4BA4-AE5B-76104861E7DC", "6D92078A-8246-4BA4-AE5B-76104861E7DC")]);
+}

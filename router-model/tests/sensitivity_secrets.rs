@@ -167,3 +167,38 @@ fn nested_layers_end_in_doubt() {
     let scan = DETECTOR.scan(&base64(&twice));
     assert!(scan.doubt.contains(&Doubt::EncodedTooDeep));
 }
+
+#[test]
+fn every_form_of_a_credential_is_found() {
+    let lines = include_str!("data/secret_forms.txt").lines().filter(|l| !l.starts_with('#'));
+    for line in lines {
+        let line = line.replace("\\n", "\n");
+        let text: String = line.chars().filter(|c| !matches!(c, '«' | '»')).collect();
+        let values = line.split('«').skip(1).filter_map(|part| part.split('»').next());
+        for value in values {
+            let found = kinds(&text);
+            let covers = |(k, v): &(EntityKind, String)| *k == Secret && v.contains(value);
+            assert!(found.iter().any(covers), "{value:?} in {text:?}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_credential_is_left_alone() {
+    for line in include_str!("data/secret_look_alikes.txt").lines().filter(|l| !l.starts_with('#')) {
+        no_secret(&line.replace("\\n", "\n"));
+    }
+}
+
+#[test]
+fn key_files() {
+    let body = "MIIEowIBAAKCAQEA3Tz2mr7SZiAMfQyuvBjM9OiZ1BjP5CEWm".repeat(3);
+    for kind in ["RSA PRIVATE KEY", "PGP PRIVATE KEY BLOCK", "OPENSSH PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        let text = format!("-----BEGIN {kind}-----\n\n{body}\n-----END {kind}-----\n");
+        assert!(kinds(&text).iter().any(|(k, v)| *k == Secret && v.contains(&body)), "{kind}");
+    }
+    let putty = format!(
+        "PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nPublic-Lines: 1\nAAAA\nPrivate-Lines: 2\n{body}\nPrivate-MAC: ab12\n"
+    );
+    assert!(kinds(&putty).iter().any(|(k, v)| *k == Secret && v.contains(&body)));
+}

@@ -5,6 +5,7 @@
 //! numbers, and the small words between them. The end is the last number or name, never the sentence after it.
 
 mod words;
+mod world;
 
 use policies::EntityKind::Address;
 use regex::Regex;
@@ -24,6 +25,7 @@ pub(crate) struct Addresses {
     tailed: Regex,
     boxed: Regex,
     postcode: Regex,
+    world: world::World,
 }
 
 impl Addresses {
@@ -41,6 +43,7 @@ impl Addresses {
             )?,
             boxed: Regex::new(r"\A(?i:,? ?(?:no\.?|box)? ?\d{1,6})")?,
             postcode: Regex::new(r"\A[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b")?,
+            world: world::World::new()?,
         })
     }
 
@@ -53,6 +56,15 @@ impl Addresses {
             }
             let Some((s, from, score)) = self.evidence(doc, tok.s, tok.e) else { continue };
             let e = self.extend(doc, s, from);
+            // A street word right before belongs to it: "Calle Gran Vía 28".
+            let word = doc.cues.starting_before(Cue::StreetPre, s).filter(|&(_, end)| {
+                s - end.min(s) <= 8
+                    && doc
+                        .t
+                        .get(end..s)
+                        .is_some_and(|t| t.bytes().all(|b| b.is_ascii_lowercase() || b" .".contains(&b)))
+            });
+            let s = word.map_or(s, |(start, _)| start);
             if s >= done {
                 out.push(Raw::new(s, e, Address, score));
                 done = e;
@@ -76,6 +88,7 @@ impl Addresses {
                 out.push(Raw::new(start, self.extend(doc, start, end), Address, 0.7));
             }
         }
+        self.world.find(doc, out);
         for &(s, end) in doc.cues.all(Cue::PoBox) {
             self.box_at(doc, s, end, out);
         }

@@ -57,9 +57,68 @@ fn network(d: &[u8]) -> Option<&'static str> {
 }
 
 pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
+    let first = out.len();
     let mut i = 0;
     while i < doc.toks.len() {
         i = at(doc, i, out).map_or(i + 1, |last| last + 1);
+    }
+    let cards: Vec<(usize, usize)> = out[first..].iter().map(|card| (card.s, card.e)).collect();
+    beside(doc, &cards, out);
+    tracks(doc, out);
+}
+
+/// Farthest that a card's other data may stand from its number, in bytes.
+const BESIDE: usize = 120;
+
+/// Verification codes and expiry dates: they are card data when their name says so, the date only beside a number.
+fn beside(doc: &Doc<'_>, cards: &[(usize, usize)], out: &mut Sink) {
+    for &(_, end) in doc.cues.all(Cue::Cvv) {
+        let rest = doc.window(end, 24);
+        let from = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let gap = &rest[..from];
+        let len = rest[from..].bytes().take_while(u8::is_ascii_digit).count();
+        let told = gap.len() <= 10 && !gap.contains(['\n', '.']) || gap.ends_with("is ");
+        let next = doc.at(end + from + len);
+        if told
+            && matches!(len, 3 | 4)
+            && !next.is_ascii_alphabetic()
+            && !b"/%".contains(&next)
+            && !(next == b'.' && doc.at(end + from + len + 1).is_ascii_digit())
+        {
+            out.push(Raw::new(end + from, end + from + len, CreditCard, 0.8).sub("cvv"));
+        }
+    }
+    for i in 0..doc.toks.len().saturating_sub(1) {
+        let (month, year) = (doc.toks[i], doc.toks[i + 1]);
+        let near = |&(s, e): &(usize, usize)| {
+            month.s + BESIDE >= s && month.s <= e + BESIDE && (month.s >= e || year.e <= s)
+        };
+        let fits = month.digits
+            && year.digits
+            && month.len() == 2
+            && matches!(year.len(), 2 | 4)
+            && doc.gap(i) == Gap::Slash
+            && doc.prev(month.s) != b'/'
+            && doc.at(year.e) != b'/'
+            && matches!(doc.bytes(month), [b'0', b'1'..=b'9'] | [b'1', b'0'..=b'2']);
+        if fits && cards.iter().any(near) {
+            out.push(Raw::new(month.s, year.e, CreditCard, 0.6).sub("expiry"));
+        }
+    }
+}
+
+/// Magnetic stripe data (ISO 7813): `%B`PAN`^`NAME`^`YYMM... and `;`PAN`=`YYMM...`?`.
+fn tracks(doc: &Doc<'_>, out: &mut Sink) {
+    for at in memchr::memchr2_iter(b'^', b'=', doc.b) {
+        let back = doc.b[..at].iter().rev().take(DIGITS_MAX).take_while(|b| b.is_ascii_digit()).count();
+        let pan = Digits::of(&doc.b[at - back..at]);
+        let sentinel = matches!(doc.prev(at - back), b'B' | b'b' | b';');
+        if back < 13 || !sentinel || !luhn(pan.get()) {
+            continue;
+        }
+        let part = |b: &&u8| b.is_ascii_alphanumeric() || b" ^=/.-".contains(*b);
+        let ahead = doc.b[at..].iter().take(100).take_while(part).count();
+        out.push(Raw::new(at - back, at + ahead, CreditCard, 1.0).sub("track"));
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
         }
     }
     spelled(doc, out);
+    spaced(doc, out);
     let mut done = 0;
     for at in memchr::memmem::find_iter(doc.b, b"://") {
         if at >= done {
@@ -86,8 +87,19 @@ fn domain(doc: &Doc<'_>, from: usize) -> Option<usize> {
 /// `@name` as social networks write it.
 fn handle(doc: &Doc<'_>, at: usize) -> Option<Raw> {
     let prev = doc.prev(at);
-    let len =
-        doc.b[at + 1..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let part = |from: usize| {
+        doc.b[from..].iter().take(31).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
+    };
+    let mut len = part(at + 1);
+    // Names with dots, but not the first word of a sentence behind a full stop.
+    while doc.at(at + 1 + len) == b'.' && len < 31 {
+        let more = part(at + 2 + len);
+        let lower = doc.b[at + 2 + len..at + 2 + len + more].iter().all(|b| !b.is_ascii_uppercase());
+        if more == 0 || !lower {
+            break;
+        }
+        len += 1 + more;
+    }
     let e = at + 1 + len;
     let after = doc.at(e);
     let word = &doc.t[at + 1..e];
@@ -159,15 +171,66 @@ fn spelled_in(doc: &Doc<'_>, base: usize, window: &str, out: &mut Sink) {
             j += 2;
             dots += 1;
         }
+        // `jane dot doe at ...`
+        let mut first = i - 1;
+        while first >= 2 && lower(text(first - 1), DOT) && text(first - 2).bytes().all(local_byte) {
+            first -= 2;
+        }
         let host = text(j).trim_end_matches(['.', ',', ';']);
         let end = words.get(j).map(|w| w.0 + host.len()).unwrap_or(0);
         let label =
             host.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'.').count();
         let bracketed = !text(i).eq_ignore_ascii_case("at");
         if (dots > 0 || bracketed && host.contains('.')) && label >= 2 && end > words[i - 1].0 {
-            out.push(Raw::new(words[i - 1].0, end - (host.len() - label), Email, 0.85).sub("spelled"));
+            out.push(Raw::new(words[first].0, end - (host.len() - label), Email, 0.85).sub("spelled"));
         }
     }
+}
+
+/// Top-level domains that make a bare `name at host.tld` or `name @ host . tld` an address.
+const TLDS: &[&str] = &[
+    "com", "org", "net", "edu", "gov", "io", "co", "de", "fr", "es", "it", "pt", "nl", "pl", "se", "ru",
+    "uk", "eu", "info", "biz", "me", "ai", "app", "dev", "ch", "at", "be", "us", "ca", "au", "br", "in",
+    "jp", "cn", "no", "dk", "fi", "cz", "ie", "mx", "ar", "example", "test",
+];
+
+/// `jane.doe at example.com` and `jane.doe @ example . com`: spaces where none belong.
+fn spaced(doc: &Doc<'_>, out: &mut Sink) {
+    for mark in [&b" at "[..], b" AT ", b" @", b"@ "] {
+        for at in memchr::memmem::find_iter(doc.b, mark) {
+            let back = doc.lookback(at, 64);
+            let name = back.rsplit(|c: char| !c.is_ascii() || !local_byte(c as u8)).next().unwrap_or("");
+            // A plain word before "at" is a word.
+            let bare = mark[0] != b'@' && mark[1] != b'@';
+            let telling = name.bytes().any(|b| b == b'.' || b == b'_' || b.is_ascii_digit());
+            let letters = name.bytes().any(|b| b.is_ascii_alphabetic());
+            if !letters || name.len() < 2 || bare && !telling {
+                continue;
+            }
+            if let Some(len) = host(doc.window(at + mark.len(), 80)) {
+                out.push(Raw::new(at - name.len(), at + mark.len() + len, Email, 0.75).sub("spelled"));
+            }
+        }
+    }
+}
+
+/// Length of a host at the start of `text`, whose labels may have spaces around their dots.
+fn host(text: &str) -> Option<usize> {
+    let mut at = text.len() - text.trim_start_matches(' ').len();
+    let label =
+        |from: usize| text[from..].bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-').count();
+    let (mut labels, mut last, mut end) = (0, "", 0);
+    while labels < 5 {
+        let len = label(at);
+        if len == 0 {
+            break;
+        }
+        (labels, last, end) = (labels + 1, &text[at..at + len], at + len);
+        let rest = text[end..].trim_start_matches(' ');
+        let Some(rest) = rest.strip_prefix('.') else { break };
+        at = text.len() - rest.trim_start_matches(' ').len();
+    }
+    (labels >= 2 && TLDS.iter().any(|t| last.eq_ignore_ascii_case(t))).then_some(end)
 }
 
 /// Splits brackets that stand without spaces: `a[at]b[dot]de`.
@@ -205,9 +268,8 @@ fn url_end(doc: &Doc<'_>, from: usize) -> usize {
     while !doc.t.is_char_boundary(e) {
         e -= 1;
     }
-    while e > from && b".,;:!?'*".contains(&doc.b[e - 1])
-        || e > from && doc.b[e - 1] == b')' && !doc.b[from..e].contains(&b'(')
-    {
+    let opened = doc.b[from..e].contains(&b'(');
+    while e > from && (b".,;:!?'*".contains(&doc.b[e - 1]) || doc.b[e - 1] == b')' && !opened) {
         e -= 1;
     }
     e
@@ -239,6 +301,18 @@ fn bare_url(doc: &Doc<'_>, at: usize, out: &mut Sink) {
     }
 }
 
+/// Whether a bare token behind "username" is one: letters with digits or signs in it, as no word has.
+fn names(doc: &Doc<'_>, cue: usize, end: usize, body: &str) -> bool {
+    let word = doc.t[cue..end].to_ascii_lowercase();
+    let token = body.split(|c: char| c.is_whitespace() || ",;".contains(c)).next().unwrap_or("");
+    let mixed = token.bytes().any(|b| b.is_ascii_digit()) && token.bytes().any(|b| b.is_ascii_alphabetic());
+    let telling = word.contains("name")
+        || word.contains("handle")
+        || word.contains("utilisateur")
+        || word.contains("usuario");
+    !doc.code && telling && mixed && token.len() >= 4
+}
+
 /// The value behind `user:`, `username=`, `login`.
 fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
     let rest = doc.window(end, 80);
@@ -248,13 +322,13 @@ fn named(doc: &Doc<'_>, cue: usize, end: usize, out: &mut Sink) {
     let prose = ["is ", "name is ", "ist ", "es ", "est "].iter().find_map(|p| body.strip_prefix(p));
     let netrc = matches!(&doc.b[cue..end], b"login" | b"user")
         && rest.starts_with(' ')
-        && doc.t[..cue].trim_end().ends_with(|c: char| c.is_alphanumeric())
-        && doc.t.contains("machine ");
+        && doc.lookback(cue, 8).trim_end().ends_with(|c: char| c.is_alphanumeric())
+        && doc.lookback(cue, 200).contains("machine ");
     if op {
         body = body.trim_start_matches(['=', ':', '>', ' ']);
     } else if let Some(p) = prose {
         body = p;
-    } else if !netrc {
+    } else if !netrc && !names(doc, cue, end, body) {
         return;
     }
     let quoted = body.starts_with(['"', '\'']);

@@ -15,34 +15,70 @@ use super::view::{Builder, View};
 /// Shortest blobs that are tried, in characters.
 const BASE64_MIN: usize = 20;
 const HEX_MIN: usize = 24;
+/// Narrowest lines that wrapped Base64 is looked for in, in characters.
+const WIDTH_MIN: usize = 16;
 
 /// The text with its inline encodings undone; `None` when it holds none.
 pub(crate) fn inline(text: &str) -> Option<View<'static>> {
     let b = text.as_bytes();
-    memchr::memchr3(b'%', b'&', b'\\', b)?;
-    let mut out = Builder::with_capacity(text.len());
-    let (mut at, mut copied, mut changed) = (0, 0, false);
+    let next = |from: usize| {
+        let three = memchr::memchr3(b'%', b'&', b'\\', &b[from..]).map(|p| from + p);
+        let quoted = memchr::memchr(b'=', &b[from..]).map(|p| from + p);
+        (three, quoted)
+    };
+    let (mut three, mut quoted) = next(0);
+    three.or(quoted)?;
+    let mut out: Option<Builder> = None;
+    let (mut at, mut copied) = (0, 0);
     let mut plain = String::new();
-    while let Some(step) = memchr::memchr3(b'%', b'&', b'\\', &b[at..]) {
-        at += step;
+    loop {
+        // Each needle is looked for again only when the place where it was found is passed.
+        if three.is_some_and(|p| p < at) {
+            three = memchr::memchr3(b'%', b'&', b'\\', &b[at..]).map(|p| at + p);
+        }
+        if quoted.is_some_and(|p| p < at) {
+            quoted = memchr::memchr(b'=', &b[at..]).map(|p| at + p);
+        }
+        let Some(here) = three.into_iter().chain(quoted).min() else { break };
+        at = here;
         plain.clear();
         let len = match b[at] {
             b'%' => percent(b, at, &mut plain),
             b'&' => entity(text, at, &mut plain),
+            b'=' => printable_quote(b, at, &mut plain),
             _ => escape(b, at, &mut plain),
         };
         if len == 0 {
             at += 1;
             continue;
         }
+        let out = out.get_or_insert_with(|| Builder::with_capacity(text.len()));
         out.copy(&text[copied..at], copied);
         out.replace(&plain, at, at + len);
         at += len;
         copied = at;
-        changed = true;
     }
+    let mut out = out?;
     out.copy(&text[copied..], copied);
-    changed.then(|| out.finish())
+    Some(out.finish())
+}
+
+/// `=40=41`: quoted-printable (RFC 2045), two in a row, since one alone is an assignment; and its soft line end.
+fn printable_quote(b: &[u8], at: usize, out: &mut String) -> usize {
+    let value = |at: usize| match b.get(at..at + 3) {
+        Some(&[b'=', h, l]) if !h.is_ascii_lowercase() && !l.is_ascii_lowercase() => {
+            Some(hex(h)? * 16 + hex(l)?)
+        }
+        _ => None,
+    };
+    let beside = || value(at + 3).is_some() || at >= 3 && value(at - 3).is_some();
+    match value(at).filter(|v| (0x20..0x7F).contains(v) && beside()).and_then(char::from_u32) {
+        Some(c) => {
+            out.push(c);
+            3
+        }
+        None => 0,
+    }
 }
 
 fn hex(b: u8) -> Option<u32> {
@@ -70,7 +106,9 @@ fn percent(b: &[u8], at: usize, out: &mut String) -> usize {
 /// `&#64;`, `&#x40;` and the named references that matter inside identifiers.
 fn entity(text: &str, at: usize, out: &mut String) -> usize {
     let b = text.as_bytes();
-    let Some(end) = b[at..].iter().take(12).position(|c| *c == b';') else { return 0 };
+    let Some(end) = b[at..].iter().take(12).position(|c| *c == b';') else {
+        return unended(b, at, out);
+    };
     let Some(name) = text.get(at + 1..at + end) else { return 0 };
     let c = match name {
         "commat" => Some('@'),
@@ -98,25 +136,103 @@ fn entity(text: &str, at: usize, out: &mut String) -> usize {
             out.push(c);
             end + 1
         }
+        None => unended(b, at, out),
+    }
+}
+
+/// A numeric reference without its semicolon, which browsers read all the same.
+fn unended(b: &[u8], at: usize, out: &mut String) -> usize {
+    let Some((b'#', rest)) = b.get(at + 1..).and_then(<[u8]>::split_first).map(|(c, rest)| (*c, rest)) else {
+        return 0;
+    };
+    let (radix, skip) = if matches!(rest.first(), Some(b'x' | b'X')) { (16, 1) } else { (10, 0) };
+    let digits = rest[skip..].iter().take(7).take_while(|c| char::from(**c).is_digit(radix)).count();
+    let value = rest[skip..skip + digits]
+        .iter()
+        .try_fold(0_u32, |v, c| Some(v * radix + char::from(*c).to_digit(radix)?));
+    match value.filter(|_| digits >= 2).and_then(char::from_u32).filter(|c| !c.is_control()) {
+        Some(c) => {
+            out.push(c);
+            2 + skip + digits
+        }
         None => 0,
     }
 }
 
-/// `\u0040`, `\x40`, and a backslash at the end of a line.
+/// `\u0040`, `\u{40}`, `\x40`, `\100`, the same behind escaped backslashes, and a backslash at the end of a line.
 fn escape(b: &[u8], at: usize, out: &mut String) -> usize {
-    let (digits, len) = match b.get(at + 1) {
-        Some(b'\n') => return 2,
-        Some(b'u') => (b.get(at + 2..at + 6), 6),
-        Some(b'x') => (b.get(at + 2..at + 4), 4),
+    // JSON inside JSON doubles its backslashes, once for each layer.
+    let slashes = b[at..].iter().take(8).take_while(|c| **c == b'\\').count();
+    let from = at + slashes;
+    let (digits, end) = match b.get(from) {
+        Some(b'\n') if slashes == 1 => return 2,
+        Some(b'u') if b.get(from + 1) == Some(&b'{') => {
+            let len = b[from + 2..].iter().take(6).take_while(|c| c.is_ascii_hexdigit()).count();
+            if b.get(from + 2 + len) != Some(&b'}') {
+                return 0;
+            }
+            (b.get(from + 2..from + 2 + len), from + 3 + len)
+        }
+        Some(b'u') => (b.get(from + 1..from + 5), from + 5),
+        Some(b'x') => (b.get(from + 1..from + 3), from + 3),
+        Some(b'0'..=b'3') => {
+            let octal = b.get(from..from + 3).filter(|d| d.iter().all(|c| (b'0'..=b'7').contains(c)));
+            let value = octal.map(|d| d.iter().fold(0, |v, c| v * 8 + u32::from(c - b'0')));
+            return match value.and_then(char::from_u32).filter(|c| !c.is_control()) {
+                Some(c) => {
+                    out.push(c);
+                    from + 3 - at
+                }
+                None => 0,
+            };
+        }
         _ => return 0,
     };
-    let value = digits.and_then(|d| d.iter().try_fold(0, |a, &c| Some(a * 16 + hex(c)?)));
+    let value =
+        digits.filter(|d| !d.is_empty()).and_then(|d| d.iter().try_fold(0, |a, &c| Some(a * 16 + hex(c)?)));
     match value.and_then(char::from_u32).filter(|c| !c.is_control()) {
         Some(c) => {
             out.push(c);
-            len
+            end - at
         }
         None => 0,
+    }
+}
+
+/// Fewest bytes of a row that is written byte by byte.
+const ROW_MIN: usize = 12;
+
+/// Bytes that are written apart: `50 6C 65`, `0x50, 0x6c`.
+#[derive(Default)]
+struct ByteRow {
+    s: usize,
+    e: usize,
+    bytes: Vec<u8>,
+}
+
+impl ByteRow {
+    /// Takes a token at `s..e` if it is one more byte of the row; otherwise gives the row that ended and begins anew.
+    fn take(&mut self, b: &[u8], s: usize, e: usize) -> Option<Self> {
+        let digits = match &b[s..e] {
+            [b'0', b'x' | b'X', h, l] | [h, l] => hex(*h).zip(hex(*l)),
+            _ => None,
+        };
+        let near = s - self.e.min(s) <= 3 && b[self.e.min(s)..s].iter().all(|c| b" ,:;\n\t".contains(c));
+        let ended = (digits.is_none() || !near).then(|| std::mem::take(self));
+        if let Some((h, l)) = digits {
+            if self.bytes.is_empty() {
+                self.s = s;
+            }
+            self.bytes.push((h * 16 + l) as u8);
+            self.e = e;
+        }
+        ended
+    }
+
+    /// The text of a row that is long enough.
+    fn text(self) -> Option<(usize, usize, String)> {
+        let text = String::from_utf8(self.bytes).ok().filter(|t| t.len() >= ROW_MIN && printable(t))?;
+        Some((self.s, self.e, text))
     }
 }
 
@@ -124,6 +240,7 @@ fn escape(b: &[u8], at: usize, out: &mut String) -> usize {
 pub(crate) fn blobs(text: &str, mut each: impl FnMut(usize, usize, &str)) {
     let b = text.as_bytes();
     let part = |c: u8| c.is_ascii_alphanumeric() || b"+/_-".contains(&c);
+    let mut row = ByteRow::default();
     let mut at = 0;
     while at < b.len() {
         if !part(b[at]) {
@@ -134,11 +251,19 @@ pub(crate) fn blobs(text: &str, mut each: impl FnMut(usize, usize, &str)) {
         while at < b.len() && part(b[at]) {
             at += 1;
         }
+        if let Some((s, e, plain)) = row.take(b, s, at).and_then(ByteRow::text) {
+            each(s, e, &plain);
+        }
         let body = at;
         while at < b.len() && b[at] == b'=' && at - body < 2 {
             at += 1;
         }
         let token = &b[s..body];
+        if let Some((e, plain)) = wrapped(b, s, body) {
+            each(s, e, &plain);
+            at = e;
+            continue;
+        }
         // The three parts of a JSON web token are read by their own recogniser.
         let dotted = b.get(at) == Some(&b'.') || s > 0 && b[s - 1] == b'.';
         let bytes = if token.len() >= HEX_MIN
@@ -155,6 +280,42 @@ pub(crate) fn blobs(text: &str, mut each: impl FnMut(usize, usize, &str)) {
             each(s, at, &plain);
         }
     }
+    if let Some((s, e, plain)) = row.text() {
+        each(s, e, &plain);
+    }
+}
+
+/// Base64 over several lines of one width, the last of which may be shorter (RFC 2045); where it ends, and its text.
+fn wrapped(b: &[u8], s: usize, first_end: usize) -> Option<(usize, String)> {
+    let width = first_end - s;
+    let line_end = |e: usize| match b.get(e..) {
+        Some([b'\n', ..]) => Some(e + 1),
+        Some([b'\r', b'\n', ..] | [b'\\', b'n', ..]) => Some(e + 2),
+        _ => None,
+    };
+    let part = |c: &u8| c.is_ascii_alphanumeric() || b"+/_-".contains(c);
+    if !(WIDTH_MIN..=128).contains(&width) || !width.is_multiple_of(4) || line_end(first_end).is_none() {
+        return None;
+    }
+    // The first line tells whether it is worth reading on.
+    from_base64(&b[s..first_end]).filter(|bytes| begins_text(&bytes[..bytes.len().min(9)]))?;
+    let mut joined = b[s..first_end].to_vec();
+    let mut e = first_end;
+    while let Some(next) = line_end(e) {
+        let len = b[next..].iter().take(width + 1).take_while(|c| part(c)).count();
+        let pad = b[next + len..].iter().take(2).take_while(|c| **c == b'=').count();
+        if len == 0 || len + pad > width {
+            break;
+        }
+        joined.extend_from_slice(&b[next..next + len]);
+        e = next + len + pad;
+        if len < width {
+            break;
+        }
+    }
+    let plain =
+        String::from_utf8(from_base64(&joined)?).ok().filter(|text| e > first_end && printable(text))?;
+    Some((e, plain))
 }
 
 fn printable(text: &str) -> bool {

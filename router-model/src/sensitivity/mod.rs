@@ -17,6 +17,7 @@ mod cues;
 mod dates;
 mod decode;
 mod doc;
+mod geo;
 mod iban;
 mod medical;
 mod merge;
@@ -25,6 +26,7 @@ mod net;
 mod person;
 mod phone;
 mod secrets;
+mod spelled;
 mod table;
 mod terms;
 mod topics;
@@ -38,7 +40,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use policies::{Doubt, EntityKind, FindingSource, Term, Topic};
 
-use cues::Cues;
+use cues::{CueHits, Cues};
 use doc::{Doc, Sink};
 use view::View;
 
@@ -52,7 +54,7 @@ pub struct DetectorConfig {
     pub terms: Vec<Term>,
     /// Most literals in all terms that are accepted. Default 10,000.
     pub terms_max: usize,
-    /// Most bytes that encoded layers of one text may unfold to. Default 1 MiB; more is a doubt.
+    /// Most bytes that encoded layers of one text may unfold to. Default 4 MiB; more is a doubt.
     pub decoded_bytes_max: usize,
     /// Findings below this score are dropped, in `[0, 1]`. Default 0.3.
     pub score_min: f32,
@@ -63,7 +65,7 @@ impl Default for DetectorConfig {
         Self {
             terms: Vec::new(),
             terms_max: policies::term::LITERALS_MAX,
-            decoded_bytes_max: 1 << 20,
+            decoded_bytes_max: 4 << 20,
             score_min: 0.3,
         }
     }
@@ -227,8 +229,10 @@ impl Detector {
     /// Findings of one decoding layer, in bytes of that layer.
     fn layer(&self, text: &str, depth: u8, budget: &mut usize, doubt: &mut Vec<Doubt>) -> Sink {
         let mut out = Sink::new();
-        self.recognise(text, &mut out);
-        if let Some(inline) = decode::inline(text) {
+        let cues = self.cues.find(text);
+        let together = spelled::view(text, &cues);
+        self.recognise(text, cues, &mut out);
+        for inline in [decode::inline(text), together].into_iter().flatten() {
             if depth < DEPTH_MAX && inline.text.len() <= *budget {
                 *budget -= inline.text.len();
                 let inner = self.layer(&inline.text, depth + 1, budget, doubt);
@@ -254,8 +258,8 @@ impl Detector {
         out
     }
 
-    fn recognise(&self, text: &str, out: &mut Sink) {
-        let doc = Doc::new(text, self.cues.find(text), looks_like_code(text));
+    fn recognise(&self, text: &str, cues: CueHits, out: &mut Sink) {
+        let doc = Doc::new(text, cues, looks_like_code(text));
         cards::find(&doc, out);
         iban::find(&doc, out);
         us::find(&doc, out);
@@ -267,6 +271,7 @@ impl Detector {
         contact::find(&doc, out);
         phone::find(&doc, out);
         net::find(&doc, out);
+        geo::find(&doc, out);
         self.dates.find(&doc, out);
         self.address.find(&doc, out);
         self.person.find(&doc, out);

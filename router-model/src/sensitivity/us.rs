@@ -27,11 +27,14 @@ fn itin(d: &[u8]) -> bool {
 
 pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
     for i in 0..doc.toks.len() {
-        if !doc.toks[i].digits || i > 0 && joined(doc, i - 1) {
+        // Spaces and tabs also stand between numbers; a number with dashes is one all the same.
+        let dashed = doc.gap(i) == Gap::Dash;
+        let goes_on = |k: usize| joined(doc, k) && (!dashed || doc.gap(k) == Gap::Dash);
+        if !doc.toks[i].digits || i > 0 && goes_on(i - 1) {
             continue;
         }
         let mut j = i;
-        while j - i < 9 && joined(doc, j) && doc.toks[j + 1].digits {
+        while j - i < 9 && goes_on(j) && doc.toks[j + 1].digits {
             j += 1;
         }
         let lens: Vec<usize> = doc.toks[i..=j].iter().map(|t| t.len()).collect();

@@ -104,6 +104,11 @@ fn document(doc: &Doc<'_>, i: usize, cue: Cue, kind: policies::EntityKind) -> Op
         last += 1;
     }
     let (s, e) = (tok.s - lead.len(), doc.toks[last].e);
+    // Advertising and installation identifiers are UUIDs.
+    let whole = doc.b[s..].iter().take(37).take_while(|b| b.is_ascii_hexdigit() || **b == b'-').count();
+    if kind == DeviceId && whole == 36 && doc.t[s..s + whole].split('-').map(str::len).eq([8, 4, 4, 4, 12]) {
+        return Some(Raw::new(s, s + whole, kind, 0.8));
+    }
     let digits = doc.b[s..e].iter().filter(|b| b.is_ascii_digit()).count();
     let lower = doc.b[s..e].iter().any(u8::is_ascii_lowercase) && kind != DeviceId;
     ((5..=20).contains(&(e - s)) && digits >= 4 && !lower).then(|| Raw::new(s, e, kind, 0.75))

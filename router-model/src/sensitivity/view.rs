@@ -34,6 +34,8 @@ pub(crate) struct Builder {
     text: String,
     segs: Vec<Seg>,
     copying: bool,
+    /// Whether the last thing that was written is part of a row.
+    in_row: bool,
 }
 
 impl Builder {
@@ -46,6 +48,7 @@ impl Builder {
         if slice.is_empty() {
             return;
         }
+        self.in_row = false;
         if !self.copying {
             self.segs.push(Seg { canon: self.text.len(), orig, unit_end: None });
             self.copying = true;
@@ -56,10 +59,21 @@ impl Builder {
     /// Writes `with` for the original bytes `orig..end`; an empty string removes them.
     pub(crate) fn replace(&mut self, with: &str, orig: usize, end: usize) {
         self.copying = false;
+        self.in_row = true;
         if !with.is_empty() {
             self.segs.push(Seg { canon: self.text.len(), orig, unit_end: Some(end) });
             self.text.push_str(with);
         }
+    }
+
+    /// Whether a replaced unit was the last, and the row that it is in goes on.
+    pub(crate) fn ends_row(&self) -> bool {
+        self.in_row
+    }
+
+    /// Ends a row of units: what follows stands apart from it.
+    pub(crate) fn close_row(&mut self) {
+        self.in_row = false;
     }
 
     pub(crate) fn finish(self) -> View<'static> {
@@ -183,14 +197,14 @@ fn confusable(c: char) -> Option<char> {
     FROM.chars().position(|f| f == c).and_then(|i| TO.chars().nth(i))
 }
 
-/// Words that hold Latin and look-alike letters together.
+/// Words that hold Latin and look-alike letters together; digits and underscores are part of a word, since keys are.
 fn mixed_words(text: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     let (mut start, mut latin, mut other) = (None, false, false);
     for (at, c) in text.char_indices().chain(std::iter::once((text.len(), ' '))) {
-        if c.is_alphabetic() {
+        if c.is_alphanumeric() || c == '_' {
             start.get_or_insert(at);
-            latin |= c.is_ascii();
+            latin |= c.is_ascii_alphabetic();
             other |= matches!(c as u32, 0x370..=0x52F);
         } else if !is_ignorable(c) {
             if let (Some(s), true, true) = (start, latin, other) {

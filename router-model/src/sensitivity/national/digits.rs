@@ -26,7 +26,7 @@ pub(super) enum Alone {
 
 use Alone::{Always, Grouped, Never};
 
-const fn rule(
+pub(super) const fn rule(
     sub: &'static str,
     kind: EntityKind,
     len: usize,

@@ -3,6 +3,7 @@
 use policies::EntityKind::{self, NationalId, TaxId};
 
 use super::checks::{day, number, weigh};
+use super::world::rut_check;
 
 /// What a token may be, and whether its form and check need no context word.
 pub(super) struct Hit {
@@ -36,6 +37,9 @@ const DNI: &[u8] = b"TRWAGMYFPDXBNJZSQVHLCKE";
 pub(super) fn recognise(b: &[u8]) -> Option<Hit> {
     let d = values(b);
     match b.len() {
+        8 | 9 if b[b.len() - 1] == b'K' && d.len() + 1 == b.len() && rut_check(&d) == 10 => {
+            hit("cl_rut", NationalId, false)
+        }
         9 if form(b, b"99999999A") => {
             let ok = DNI[(number(&d) % 23) as usize] == b[8];
             if ok { hit("es_dni", NationalId, true) } else { None }
@@ -64,8 +68,15 @@ pub(super) fn recognise(b: &[u8]) -> Option<Hit> {
         }
         12 if form(b, b"99999999A999") && svnr_de(b, &d) => hit("de_rvnr", NationalId, true),
         15 if form(b, b"99AAAAA9999A9A*") => hit("in_gstin", TaxId, true),
+        8 if form(b, b"A999999*") && hkid(b) => hit("hk_hkid", NationalId, false),
+        9 if form(b, b"AA999999*") && hkid(b) => hit("hk_hkid", NationalId, false),
+        10 if identity_card(b) => hit("de_identity_card", NationalId, false),
+        15 if corsican(b) => hit("fr_nir", NationalId, true),
+        16 if licence_uk(b) => hit("uk_driving_licence", EntityKind::DriverLicense, true),
         16 if codice(b) => hit("it_cf", NationalId, true),
-        18 if form(b, b"AAAA999999AAAAAA*9") && b"HMX".contains(&b[10]) => hit("mx_curp", NationalId, true),
+        18 if form(b, b"AAAA999999AAAAAA*9") && b"HMX".contains(&b[10]) && curp(b) => {
+            hit("mx_curp", NationalId, true)
+        }
         18 if b[17] == b'X' && b[..17].iter().all(u8::is_ascii_digit) => {
             const W: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
             let ok = weigh(&d, &W) % 11 == 2 && day(number(&d[10..12]), number(&d[12..14]));
@@ -73,6 +84,58 @@ pub(super) fn recognise(b: &[u8]) -> Option<Hit> {
         }
         _ => vat(b),
     }
+}
+
+/// The check digit of the Mexican population registry: letters count from ten, with a place for Ñ behind N.
+fn curp(b: &[u8]) -> bool {
+    let value = |c: u8| match c {
+        b'0'..=b'9' => u32::from(c - b'0'),
+        b'A'..=b'N' => u32::from(c - b'A') + 10,
+        _ => u32::from(c - b'A') + 11,
+    };
+    let sum: u32 = b[..17].iter().zip((2..=18).rev()).map(|(&c, w)| value(c) * w).sum();
+    (10 - sum % 10) % 10 == u32::from(b[17] - b'0')
+}
+
+/// Hong Kong: letters count from ten, a missing first letter as 36; the check character completes a multiple of eleven.
+fn hkid(b: &[u8]) -> bool {
+    let value = |c: u8| if c.is_ascii_digit() { u32::from(c - b'0') } else { u32::from(c - b'A') + 10 };
+    let lead = if b.len() == 8 { 36 * 9 } else { 0 };
+    let sum: u32 = b.iter().rev().zip(1..).map(|(&c, w)| value(c) * w).sum();
+    (b[b.len() - 1].is_ascii_digit() || b[b.len() - 1] == b'A') && (lead + sum).is_multiple_of(11)
+}
+
+/// German identity cards and passports (ICAO 9303): weights 7, 3, 1, letters counted from ten.
+fn identity_card(b: &[u8]) -> bool {
+    let value = |c: u8| if c.is_ascii_digit() { u32::from(c - b'0') } else { u32::from(c - b'A') + 10 };
+    let sum: u32 = b[..9].iter().zip([7_u32, 3, 1].into_iter().cycle()).map(|(&c, w)| value(c) * w).sum();
+    b"CFGHJKLMNPRTVWXYZ".contains(&b[0])
+        && b[..9].iter().any(u8::is_ascii_digit)
+        && b[9].is_ascii_digit()
+        && sum % 10 == u32::from(b[9] - b'0')
+}
+
+/// French numbers of people born in Corsica: 2A counts as 19, 2B as 18.
+fn corsican(b: &[u8]) -> bool {
+    let mut digits = b.to_vec();
+    let ok = b[5] == b'2' && matches!(b[6], b'A' | b'B') && matches!(b[0], b'1' | b'2');
+    (digits[5], digits[6]) = if b[6] == b'A' { (b'1', b'9') } else { (b'1', b'8') };
+    let d = values(&digits);
+    ok && d.len() == 15 && 97 - number(&d[..13]) % 97 == number(&d[13..])
+}
+
+/// Driving licences of Great Britain: surname, date of birth with the sex in the month, initials, and three more.
+fn licence_uk(b: &[u8]) -> bool {
+    let d = values(&b[5..11]);
+    let surname = b[..5].iter().rposition(u8::is_ascii_uppercase).is_some_and(|last| {
+        b[..=last].iter().all(u8::is_ascii_uppercase) && b[last + 1..5].iter().all(|c| *c == b'9')
+    });
+    surname
+        && d.len() == 6
+        && day(number(&d[1..3]) % 50, number(&d[3..5]))
+        && b[11].is_ascii_uppercase()
+        && (b[12].is_ascii_uppercase() || b[12] == b'9')
+        && b[14..].iter().all(u8::is_ascii_uppercase)
 }
 
 /// VAT numbers of the European Union by form (the words before them are asked for).

@@ -7,15 +7,27 @@
 mod checks;
 mod digits;
 mod mixed;
+mod world;
 
 pub(crate) use mixed::form;
+
+use std::sync::LazyLock;
 
 use policies::EntityKind::NationalId;
 
 use super::Raw;
 use super::cues::Cue;
 use super::doc::{Digits, Doc, Gap, Sink};
-use digits::{Alone, RULES};
+use digits::{Alone, RULES, Rule};
+
+/// Most digits of any number.
+const DIGITS_MAX: usize = 18;
+
+/// The rules by the length of their number.
+static BY_LENGTH: LazyLock<[Vec<&'static Rule>; DIGITS_MAX + 1]> = LazyLock::new(|| {
+    let of = |length| RULES.iter().chain(world::RULES).filter(move |rule| rule.len == length).collect();
+    std::array::from_fn(of)
+});
 
 pub(crate) fn find(doc: &Doc<'_>, out: &mut Sink) {
     let mut done = 0;
@@ -44,7 +56,7 @@ fn cue(doc: &Doc<'_>, s: usize, e: usize) -> bool {
 
 /// Whether no word for another kind of number stands between the cue and the number.
 fn nearest(doc: &Doc<'_>, cue_end: usize, s: usize) -> bool {
-    [Cue::Phone, Cue::Order, Cue::Card, Cue::Routing, Cue::Dob, Cue::Passport]
+    [Cue::Phone, Cue::Order, Cue::Card, Cue::Routing, Cue::Dob, Cue::Passport, Cue::License]
         .iter()
         .all(|other| doc.cues.before(*other, s).is_none_or(|end| end <= cue_end))
 }
@@ -70,11 +82,11 @@ fn with_letters(doc: &Doc<'_>, i: usize) -> Option<Raw> {
         let mut chars = Vec::with_capacity(18);
         let mut best = None;
         let (mut at, mut gaps) = (start, 0);
-        while chars.len() < 18 && gaps <= 5 {
+        while chars.len() < 18 && gaps <= 6 {
             let c = doc.at(at);
             if c.is_ascii_alphanumeric() {
                 chars.push(c.to_ascii_uppercase());
-            } else if b" -./".contains(&c) && doc.at(at + 1).is_ascii_alphanumeric() {
+            } else if b" -./(".contains(&c) && doc.at(at + 1).is_ascii_alphanumeric() {
                 gaps += 1;
             } else {
                 break;
@@ -129,15 +141,18 @@ fn only_digits(doc: &Doc<'_>, i: usize) -> Option<Raw> {
 }
 
 fn judge(doc: &Doc<'_>, s: usize, e: usize, d: &[u8], lens: &[usize]) -> Option<Raw> {
+    // Rows of single digits come here for every length at every place, so the cheap test is first: most lengths
+    // have few rules, and few numbers pass a check.
+    let mut passing = BY_LENGTH.get(d.len())?.iter().filter(|r| (r.check)(d)).peekable();
+    passing.peek()?;
     let cue = cue(doc, s, e);
     let other = doc.before(Cue::Order, s, 20) || doc.before(Cue::Phone, s, 25) || doc.prev(s) == b'+';
-    let rule = RULES.iter().filter(|r| r.len == d.len()).find(|r| {
-        let alone = match r.alone {
+    let rule = passing.find(|r| {
+        cue || match r.alone {
             Alone::Never => false,
             Alone::Always => !other,
             Alone::Grouped(shape) => shape == lens && !other,
-        };
-        (cue || alone) && (r.check)(d)
+        }
     })?;
     Some(Raw::new(s, e, rule.kind, if cue { 0.95 } else { 0.55 }).sub(rule.sub))
 }

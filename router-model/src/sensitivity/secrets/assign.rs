@@ -6,7 +6,7 @@
 //! prose the value must look random or be quoted.
 
 use super::operator::{Op, about, operator};
-use super::strength::{entropy, looks_random, placeholder, strong, unpronounceable, wordy};
+use super::strength::{entropy, looks_random, placeholder, strong, unnatural, wordy};
 use crate::sensitivity::Raw;
 use crate::sensitivity::cues::Cue;
 use crate::sensitivity::doc::{Doc, Sink};
@@ -59,10 +59,7 @@ fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     let tail = &doc.t[e..e + tail_len];
     let tail = tail.trim_end_matches(['.', '-']);
     let end = e + tail.len();
-    if about(tail)
-        || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public")
-        || doc.lookback(s, 12).to_ascii_lowercase().ends_with("public_")
-    {
+    if about(tail) || ends_with(doc.lookback(s, 12), "public") || ends_with(doc.lookback(s, 12), "public_") {
         return None;
     }
     let (op, at) = operator(doc, s, end, class == Class::Weak)?;
@@ -90,6 +87,10 @@ fn read(doc: &Doc<'_>, s: usize, e: usize, class: Class) -> Option<Raw> {
     Some(Raw::secret(value.s, value.e, name, score))
 }
 
+fn ends_with(text: &str, end: &str) -> bool {
+    text.len() >= end.len() && text.as_bytes()[text.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+}
+
 /// An opaque token glued to the name by a dash: `service-token-1f0c...`.
 fn attached(doc: &Doc<'_>, e: usize) -> Option<Raw> {
     if doc.at(e) != b'-' {
@@ -105,6 +106,9 @@ fn attached(doc: &Doc<'_>, e: usize) -> Option<Raw> {
         && !placeholder(v);
     opaque.then(|| Raw::secret(s, s + len, "generic_key", 0.6))
 }
+
+/// Longest value, in bytes.
+const VALUE_MAX: usize = 500;
 
 struct Value {
     s: usize,
@@ -126,6 +130,20 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
         if let Some(after) = body.strip_prefix(scheme).filter(|a| !a.is_empty()) {
             s += scheme.len();
             body = after;
+        }
+    }
+    // `password 7 0822...`: the kind of encoding, then the value.
+    if op == Op::Space
+        && let Some(after) = body.strip_prefix(|c: char| c.is_ascii_digit()).and_then(|b| b.strip_prefix(' '))
+    {
+        s += body.len() - after.len();
+        body = after;
+    }
+    for triple in ["\"\"\"", "'''"] {
+        if let Some(after) = body.strip_prefix(triple) {
+            let len = after.find(triple)?;
+            let s = s + triple.len();
+            return (len > 0).then_some(Value { s, e: s + len, quoted: true, stop: b'"' });
         }
     }
     let escaped = body.starts_with("\\\"") || body.starts_with("\\'");
@@ -160,12 +178,15 @@ fn value(doc: &Doc<'_>, at: usize, op: Op) -> Option<Value> {
         }
         return (len > 0).then_some(Value { s: from, e: from + len, quoted: true, stop: b'"' });
     }
-    let stops: &[char] = match op {
-        Op::Tag => &['<', '\n'],
-        Op::Prose | Op::Space => &[' ', '\n', '\t', '"', '\'', '`', ',', ';', ')', '<'],
-        _ => &[' ', '\n', '\t', '\r', '"', '\'', '`', ',', ';', '<', '|'],
+    let stops: &[u8] = match op {
+        Op::Tag => b"<\n",
+        Op::Prose | Op::Space => b" \n\t\"'`,;)<",
+        _ => b" \n\t\r\"'`,;<|",
     };
-    let len = body.find(stops).unwrap_or(body.len());
+    let len = body.bytes().position(|b| stops.contains(&b)).unwrap_or(body.len());
+    if len > VALUE_MAX {
+        return None;
+    }
     let len = query_end(&body[..len]);
     let stop = body.as_bytes().get(len).copied().unwrap_or(b'\n');
     let text = body[..len].trim_end_matches(['.', ':', ')', ']', '}', '\\', '\r']);
@@ -185,7 +206,7 @@ fn query_end(v: &str) -> usize {
 fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: bool) -> Option<f32> {
     let n = v.len();
     let spaces = v.bytes().filter(|b| *b == b' ').count();
-    if !(4..=500).contains(&n)
+    if !(4..=VALUE_MAX).contains(&n)
         || placeholder(v)
         || spaces > 0 && !(value.quoted && class == Class::Password && spaces < 2 && strong(v))
     {
@@ -219,13 +240,18 @@ fn judge(doc: &Doc<'_>, v: &str, value: &Value, op: Op, class: Class, named: boo
         (_, Op::Compare) => value.quoted && class == Class::Password && random,
         (Class::Password, Op::Assign | Op::Tag) => {
             if value.quoted {
-                n >= 4 && !wordy_sentence(v) && (!wordy || unpronounceable(v)) && (!named || random)
+                n >= 4
+                    && !wordy_sentence(v)
+                    && (!wordy || unnatural(v) || hyphenated(v))
+                    && (!named || random)
             } else {
-                !expression && password_literal(v, random, wordy) && (!named || random)
+                !expression
+                    && (password_literal(v, random, wordy) || setting(doc, value))
+                    && (!named || random)
             }
         }
         (Class::Password, Op::Argument) => {
-            value.quoted && n >= 5 && (random || !wordy && unpronounceable(v)) && !v.contains('.')
+            value.quoted && n >= 5 && (random || !wordy && unnatural(v)) && !v.contains('.')
         }
         (Class::Password, Op::Space | Op::Prose) => {
             random && n >= 5 && !plain_number(v) && !version(v) && !expression
@@ -266,7 +292,7 @@ fn cased(v: &str) -> bool {
         && upper >= 6
         && switches >= 4
         && entropy(v) > 3.8
-        && unpronounceable(v)
+        && unnatural(v)
 }
 
 fn hexlike(v: &str) -> bool {
@@ -288,7 +314,25 @@ fn password_literal(v: &str, random: bool, wordy: bool) -> bool {
         || !wordy
             && v.len() >= 5
             && v.bytes().all(|b| b.is_ascii_lowercase())
-            && (unpronounceable(v) || entropy(v) > 2.2 && v.len() >= 8)
+            && (unnatural(v) || entropy(v) > 2.2 && v.len() >= 8)
+}
+
+/// Words joined by dashes: an easily remembered password where a name would have underscores or humps.
+fn hyphenated(v: &str) -> bool {
+    v.contains('-') && v.len() >= 8 && v.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// A plain value that is all that stands behind the name on a line of a configuration file.
+fn setting(doc: &Doc<'_>, value: &Value) -> bool {
+    let v = &doc.t[value.s..value.e];
+    let line = &doc.t[doc.line_start(value.s)..doc.line_end(value.e)];
+    let name = line.split([':', '=']).next().unwrap_or("").trim().trim_start_matches("- ");
+    !doc.code
+        && line.trim_end().ends_with(v)
+        && !name.is_empty()
+        && name.bytes().all(|b| name_byte(b) || b == b'"')
+        && (4..=64).contains(&v.len())
+        && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 fn wordy_sentence(v: &str) -> bool {

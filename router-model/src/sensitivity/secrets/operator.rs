@@ -30,13 +30,17 @@ const ABOUT: &str = "url uri endpoint file path dir type name length len policy 
 
 /// Whether the rest of an identifier makes it a name for something about the secret.
 pub(super) fn about(tail: &str) -> bool {
-    let t = tail.trim_start_matches(['_', '-', '.']).to_ascii_lowercase();
+    let tail = tail.trim_start_matches(['_', '-', '.']);
+    if tail.is_empty() {
+        return false;
+    }
+    let t = tail.to_ascii_lowercase();
     ABOUT.split(' ').any(|p| t.starts_with(p))
 }
 
 /// The operator behind the name, and where the value begins.
 pub(super) fn operator(doc: &Doc<'_>, s: usize, end: usize, weak: bool) -> Option<(Op, usize)> {
-    let rest = doc.window(end, 80);
+    let rest = doc.window(end, 120);
     let mut body = rest;
     let closed = body.trim_start_matches(['\\', '"', '\'', '`', ']', ')']);
     let quoted = closed.len() < body.len();
@@ -64,42 +68,119 @@ pub(super) fn operator(doc: &Doc<'_>, s: usize, end: usize, weak: bool) -> Optio
             return Some((op, here(after.trim_start_matches([' ', '\t', '>']))));
         }
     }
-    if let Some(after) = body.strip_prefix('>').filter(|_| !quoted && !spaced) {
-        return Some((Op::Tag, here(after)));
-    }
-    if quoted && let Some(after) = body.strip_prefix(',') {
-        return Some((Op::Argument, here(after.trim_start())));
-    }
-    // `value="..."` behind `key="password"` (XML application settings).
-    if quoted && let Some(after) = body.strip_prefix("value=") {
+    if let Some(after) = pair(body, quoted).or_else(|| default(body, quoted)) {
         return Some((Op::Assign, here(after)));
     }
-    for (word, op) in [
-        ("is set to ", Op::Prose),
-        ("is now ", Op::Prose),
-        ("is: ", Op::Prose),
-        ("is ", Op::Prose),
-        ("was ", Op::Prose),
-        ("ist ", Op::Prose),
-        ("lautet ", Op::Prose),
-        ("es ", Op::Prose),
-        ("est ", Op::Prose),
-        ("to ", Op::Prose),
-        ("è ", Op::Prose),
-        ("é ", Op::Prose),
-    ] {
-        if let Some(after) = body.strip_prefix(word) {
-            return Some((op, here(after)));
-        }
+    if let Some(after) = body.strip_prefix('>').filter(|_| !spaced) {
+        return Some((Op::Tag, here(after)));
+    }
+    if let Some(after) = body.strip_prefix(',').map(str::trim_start)
+        && (quoted || after.starts_with('"'))
+    {
+        // A name that is defined, not looked up.
+        let defines = doc.lookback(s, 40).rsplit('\n').next().unwrap_or("").to_ascii_lowercase();
+        let op = if ["define(", "putenv(", "setenv("].iter().any(|d| defines.contains(d)) {
+            Op::Assign
+        } else {
+            Op::Argument
+        };
+        return Some((op, here(after)));
+    }
+    if let Some(after) = said(body).or_else(|| said_of(body).filter(|_| spaced)) {
+        return Some((Op::Prose, here(after)));
     }
     if let Some(after) =
         body.strip_prefix('(').filter(|_| !weak && body.as_bytes().get(1).is_some_and(|b| b"\"'".contains(b)))
     {
-        return Some((Op::Argument, here(after)));
+        // `setPassword("x")` and `withPassword("x")` assign; other calls take an argument.
+        let sets = ["set", "with", "set_", "with_"].iter().any(|p| doc.lookback(s, 5).ends_with(p));
+        return Some((if sets { Op::Assign } else { Op::Argument }, here(after)));
     }
     let flag = doc.prev(s) == b'-';
     (spaced && !quoted && (flag || !body.starts_with(['(', '[', '{', '|', '&', ')', ',', '?', ';'])))
         .then(|| (if flag { Op::Assign } else { Op::Space }, here(body)))
+}
+
+/// What stands between a name and a value in prose; longer phrases first.
+const SAID: &[&str] = &[
+    "is set to ",
+    "has been set to ",
+    "was changed to ",
+    "is now ",
+    "is: ",
+    "is ",
+    "was ",
+    "ist jetzt ",
+    "ist ",
+    "lautet ",
+    "es ",
+    "era ",
+    "será ",
+    "est ",
+    "sera ",
+    "to ",
+    "è ",
+    "é ",
+    "era ",
+    "jest ",
+    "to jest ",
+    "är ",
+    "er ",
+    "on ",
+    "je ",
+    "это ",
+    "от ",
+    "是",
+    "为",
+    "は",
+    "는 ",
+    "은 ",
+    "이 ",
+    "của bạn là ",
+    "là ",
+    "adalah ",
+];
+
+/// The text behind a verb that tells a value.
+fn said(body: &str) -> Option<&str> {
+    let after = SAID.iter().find_map(|word| {
+        let rest = body.strip_prefix(word.trim_end())?;
+        (rest.starts_with([' ', ':']) || !word.is_ascii()).then_some(rest)
+    })?;
+    Some(after.trim_start_matches([':', ' ']))
+}
+
+/// The same with a few words before the verb: `password for the server is`.
+fn said_of(body: &str) -> Option<&str> {
+    const VERBS: &[&str] =
+        &[" is ", " is: ", " ist ", " lautet ", " es ", " est ", " è ", " é ", " jest ", " är "];
+    let mut end = body.len().min(60);
+    while !body.is_char_boundary(end) {
+        end -= 1;
+    }
+    let (at, verb) =
+        VERBS.iter().filter_map(|v| Some((body[..end].find(v)?, v))).min_by_key(|(at, _)| *at)?;
+    let plain = |c: char| c.is_alphanumeric() || c == ' ' || c == '-' || c == '\'' || c == '’';
+    let words = body[..at].split(' ').count();
+    (words <= 5 && body[..at].chars().all(plain)).then(|| body[at + verb.len()..].trim_start_matches(' '))
+}
+
+/// The value behind a name that is itself a value: `name: DB_PASSWORD`, `value: x`; `key="password" value="x"`.
+fn pair(body: &str, quoted: bool) -> Option<&str> {
+    let rest = body.trim_start_matches([' ', '\t', '\r', '\n', ',']);
+    let apart = rest.len() < body.len() || quoted;
+    let rest = rest.trim_start_matches(['"', '\'']);
+    let after = rest.strip_prefix("value").or_else(|| rest.strip_prefix("Value")).filter(|_| apart)?;
+    let after = after.trim_start_matches(['"', '\'']).trim_start_matches(' ');
+    Some(after.strip_prefix([':', '='])?.trim_start_matches(' '))
+}
+
+/// The default of a declared variable: `variable "db_password" { default = "x" }`.
+fn default(body: &str, quoted: bool) -> Option<&str> {
+    let block = body.strip_prefix('{').filter(|_| quoted)?;
+    let block = &block[..block.find('}').unwrap_or(block.len())];
+    let after = block[block.find("default")? + 7..].trim_start();
+    Some(after.strip_prefix('=')?.trim_start())
 }
 
 /// Skips a type annotation.

@@ -42,7 +42,54 @@ const NAMES: &str = "abuseipdb adafruit airbrake airtable alchemy algolia alphav
     uploadcare uptimerobot urlscan userstack vatlayer vercel virustotal vonage vultr wakatime \
     walkscore weatherapi weatherbit weatherstack webex webflow wistia wordpress workato wrike \
     yandex yelp youtube zapier zendesk zenscrape zerobounce zerotier zipcodeapi zipcodebase zoho \
-    zoom";
+    zoom \
+    abstract abyssale accuweather activecampaign adzuna aerisweather agora aha airship aiven akamai alegra aletheia \
+    anypoint apacta apideck apiflash apifonica apilayer apimatic apitemplate appcues appfollow appointedd appoptics \
+    appsynergy apptivo artifactory artsy assemblyai atera audd autodesk autoklose autopilot avaza aylien axonaut \
+    baremetrics baseten beamer beebole besnappy besttime betterstack billomat bitcoinaverage bitmex blablabus \
+    blazemeter blitapp blogger bombbomb boostnote borgbase brandfetch browshot bulbul bulksms buttercms caflou calorieninja \
+    campayn cannyio caspio centralstation cexio chatbot chatfuel checkio checklyhq checkout checkvist cicero \
+    clarifai clickhelp clicksend clinchpad clockify clockwork cloudconvert cloudimage cloudplan cloverly cloze clustdoc \
+    codequiry coinlib collect2 commercejs commodities companyhub convier copper countryapi coursier crossbrowsertesting \
+    currencycloud currencyfreaks currencyscoop currentsapi customerguru d7network dandelion dareboost \
+    data.gov databox databricks datagov dbt debitoor delighted demio deputy dfuse diggernaut dnscheck documo dotmailer dovico \
+    dronahq dwolla dyspatch eagleeyenetworks easyinsight ecostruxureit edamam edenai eightxeight elasticemail \
+    enablex endorlabs enigma envoy ethplorer everhour exchangerate exportsdk extractorapi faceplusplus fibery \
+    fileio findl flatio fleetbase flexport flightapi flightlabs flightstats flowflu fmfw formbucket formcraft formsite \
+    fxmarket geckoboard gengo geocode geocodify getemail getemails getgeoapi getgist getresponse getsandbox glassnode \
+    gocanvas gocardless goodday graphcms groovehq gtmetrix guardianapi gyazo happyscribe heatmapapi \
+    hereapi holidayapi html2pdf httpapi hubspotapi hybiscus hypertrack iconfinder iexapis iexcloud image4io imagekit \
+    imagga impala insightly instabot integromat interseller intrinio invoiceocean ipinfodb ipquality ipqualityscore \
+    jdbc judge0 juro kairos kaleyra kanbantool karma keenio kontent kylas languagetool larksuite leadfeeder lendflow \
+    lessannoyingcrm lexigram linenotify linkpreview liveagent livechat loadmill logrocket logtail loginradius lokalize loyverse \
+    m3o macaddress madkudu magicbell mailblaster mailmodo marketo mavenlink maxcdn meaningcloud \
+    mediawiki meistertask meraki mesibo metaapi metabase metrilo microlink mixmax mixpanel mockapi \
+    moonclerk moonclock moosend moskit mrticktock mux myfreshworks myintervals nethunt neutrinoapi newscatcher \
+    nicereply nitro nozbe nylas oanda ocrspace onboard onedesk onepagecrm onfleet \
+    onwater openaq opencagedata openuv openvpn oopspam opsworks overloop parsehub partnerstack passbase \
+    paydirt paymo paymongo paystack pdfco pdfcrowd peopledatalabs planview planviewleankit planyo plisio podio pollsapi poloniex \
+    postageapp postbacks powrbot proofhub proxies publitio purestake qase quaderno qualaroo qubole quickmetrics \
+    quicknode razer reachmail readme reallysimplesystems remove.bg removebg repairshopr replicate \
+    replyio requestfinance restpack restpackhtmltopdf revamp ringcentral ritekit roninapp route4me \
+    rownd runrun runscope salesblink salescookie salesflare salesforce salesmate satismeter scalr scoutapm scrapeowl \
+    scraperbox scraperapi scrapfly scrapingant scrapingbee scrutinizer searchmetrics seatgeek sellfy serphouse \
+    sheety sherpadesk shipday shippingeasy shotstack shutterstock signable signalwire signaturit \
+    signupgenius sigopt simfin simplesat simplynoted simvoly sinch siteleaf skrappio skybiometry slackapi smartling \
+    sms77 snipcart snov sociall sonatype spectralops sportradar sportsmonk spotinst squareup sslmate stackpath stackhawk \
+    statuscake steampowered stitchdata storecove stormboard streamlabs strapi stytch sugester supernotes \
+    supportbee surveyanyplace surveybot surveysparrow survicate swiftype tableau talent tallyfy tapapi taxjar \
+    teamgate technicalanalysisapi tefter telnyx teletype testingbot text2data textmagic theoddsapi thinkific thousandeyes thingspeak tickspot \
+    tiktok timecamp timekit tly tmetric todoapp toneapi transferwise travelpayouts traveltime trelloapi \
+    twitterapi tyntec typetalk ubidots unbounce unplugg uplead upwave urlscanio usersnap userflow \
+    vbout verifier verimail veriphone versioneye viewneo vimeo virustotalapi visualcrossing visualping voicegain voodoosms \
+    vouchery vpnapi vyte waveapps weatherxu webscraper webscraping websitepulse whoxy wit worksnaps workstack \
+    worldcoinindex worldweather wrapapi xinge yesmail youneedabudget ynab zapierwebhook zenkit zenrows zenserp zeplin \
+    zipapi zipbooks zipcodebase zonka zylo harness rapid7 tenable qualys crowdstrike sentinelone wiz snyk veracode checkmarx sonatype \
+    semgrep gitguardian hashicorp consul nomad vault rancher portainer argocd spinnaker octopus teamcity bamboo \
+    gemfury packagecloud magento bigcommerce woocommerce prestashop etsy ebay amazon aliexpress rakuten \
+    deepseek groq perplexity together fireworks mistralai anthropic huggingface wandb cometml neptune roboflow \
+    langchain langfuse weaviate qdrant milvus zilliz chroma upstash redis memcached rabbitmq kafka pulsar neo4j \
+    cockroachdb timescale clickhouse influxdb questdb couchbase couchdb fauna faunadb xata turso";
 
 #[derive(Debug)]
 pub(super) struct Services {
@@ -95,7 +142,7 @@ fn behind(doc: &Doc<'_>, end: usize) -> Option<Raw> {
             return None;
         }
         let lower = word.to_ascii_lowercase();
-        if telling && opaque(word) {
+        if telling && (opaque(word) || grouped(word)) {
             return Some(Raw::secret(end + at, end + at + word.len(), "service_key", 0.65));
         }
         if [
@@ -142,6 +189,12 @@ fn behind(doc: &Doc<'_>, end: usize) -> Option<Raw> {
         at += len;
     }
     None
+}
+
+/// A token in the form of a UUID, which many services hand out.
+fn grouped(word: &str) -> bool {
+    let lens: Vec<usize> = word.split('-').map(str::len).collect();
+    lens == [8, 4, 4, 4, 12] && word.bytes().filter(u8::is_ascii_digit).count() >= 6 && !placeholder(word)
 }
 
 /// Long, mixed, and not made of words.

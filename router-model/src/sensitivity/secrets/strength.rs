@@ -140,6 +140,24 @@ pub(super) fn placeholder(value: &str) -> bool {
             | "path"
             | "prompt"
             | "option"
+            | "passwort"
+            | "kennwort"
+            | "contraseña"
+            | "senha"
+            | "wachtwoord"
+            | "hasło"
+            | "lösenord"
+            | "adgangskode"
+            | "passord"
+            | "salasana"
+            | "пароль"
+            | "plaintext"
+            | "integer"
+            | "varying"
+            | "constr"
+            | "bytes"
+            | "textfield"
+            | "textinput"
     );
     let reference = v.starts_with(['$', '<', '{', '[', '(']) && !strong(v)
         || sigil(v)
@@ -165,7 +183,24 @@ pub(super) fn placeholder(value: &str) -> bool {
         || v.starts_with("http:")
         || v.starts_with("https:");
     let stand_in = !strong(v) && PLACEHOLDERS.iter().any(|p| lower.contains(p));
-    word || reference || stand_in || repeated(v) && v.len() >= 6 || sequence(&lower)
+    let stem = lower.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_' || c == '-');
+    let numbered = lower.len() - stem.len() <= 3
+        && matches!(
+            stem,
+            "value"
+                | "val"
+                | "param"
+                | "arg"
+                | "var"
+                | "item"
+                | "field"
+                | "key"
+                | "user"
+                | "name"
+                | "foo"
+                | "bar"
+        );
+    word || numbered || reference || stand_in || repeated(v) && v.len() >= 6 || sequence(&lower)
 }
 
 /// A sign that refers, before one plain word: `@name`, `%NAME%`, `&anchor`, `*alias`, `!tag`.
@@ -225,9 +260,27 @@ pub(super) fn wordy(v: &str) -> bool {
         return false;
     }
     let parts: Vec<&str> = v.split(['_', '-', '.', '/', ' ']).filter(|p| !p.is_empty()).collect();
-    let camel = v.bytes().skip(1).filter(u8::is_ascii_uppercase).count() >= 1
-        && v.bytes().any(|b| b.is_ascii_lowercase());
+    // Humps of words; a capital at the end or between capitals is no hump.
+    let b = v.as_bytes();
+    let humps = b
+        .windows(3)
+        .filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase() && w[2].is_ascii_lowercase());
+    let camel = humps.count() >= 1;
     parts.len() >= 2 || camel
+}
+
+/// Whether letters follow each other as they rarely do in the words of European languages; true of most random rows
+/// of eight letters and more.
+pub(super) fn unnatural(v: &str) -> bool {
+    const RARE: &[u8] = b"bk bx bz cj cv cx dx fq fx fz gq gx gz hx hz jb jc jd jf jg jh jk jl jm jn jp jq jr js jt jv jw jx jy jz kq \
+        kx kz lx lz mq mx mz pq px pz qb qc qd qe qf qg qh qi qj qk ql qm qn qo qp qr qs qt qv qw qx qy qz sx tq tx vb vc vf vg \
+        vh vj vk vm vn vp vq vt vw vx vz wj wq wv wx wz xb xd xf xg xh xj xk xl xm xn xq xr xs xv xw xz yq yx zb zc zd zf zg zh \
+        zj zk zl zm zn zp zq zr zs zt zv zw zx fk fw gk gv hk hq hv hj kf kg kj kp kv kb lj mj mk pj pk pv rx vd vl vs wu wz yj yy dk dq dj";
+    let lower = v.to_ascii_lowercase();
+    let b = lower.as_bytes();
+    let letters = b.iter().filter(|c| c.is_ascii_alphabetic()).count();
+    let rare = b.windows(2).filter(|w| RARE.chunks(3).any(|r| r.len() >= 2 && r[..2] == **w)).count();
+    unpronounceable(v) || rare >= 2 || rare == 1 && letters <= 12
 }
 
 /// Whether consonants run on as they do in no word; true of random letters.

@@ -1,24 +1,28 @@
 //! Credentials with a structure of their own: PEM blocks (RFC 7468), JSON web tokens (RFC 7519), URLs with user
 //! information (RFC 3986 section 3.2.1), webhook URLs, bot tokens, connection strings, HTTP authorization.
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use policies::EntityKind::Username;
 use regex::Regex;
 
-use super::strength::{entropy, placeholder, repeated, strong};
-use crate::sensitivity::Raw;
+use super::strength::{entropy, looks_random, placeholder, repeated, strong};
 use crate::sensitivity::decode::from_base64;
 use crate::sensitivity::doc::{Doc, Sink};
+use crate::sensitivity::{DetectorError, Raw};
 
 /// Longest PEM block that is read as one.
 const PEM_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Structured {
-    shapes: Vec<(&'static str, &'static [u8], Regex)>,
+    /// Name and pattern.
+    shapes: Vec<(&'static str, Regex)>,
+    /// The literal of each shape, so that one pass tells which shapes a text can hold.
+    literals: AhoCorasick,
 }
 
 impl Structured {
-    pub(super) fn new() -> Result<Self, regex::Error> {
+    pub(super) fn new() -> Result<Self, DetectorError> {
         // Name, a literal that every match holds, and the pattern. The first group is the secret where there is one.
         let shapes: &[(&'static str, &'static str, &str)] = &[
             (
@@ -49,7 +53,7 @@ impl Structured {
                 r"\b([A-Za-z0-9+/]{33,44}\+A(?:RmD|Eh[A-Z]|SbC?|CRC|CDb|MAI|IoT|zFu)[A-Za-z0-9+/]{1,9}=)",
             ),
             ("airtable_token", "pat", r"\b(pat[A-Za-z0-9]{14}\.[0-9a-f]{64})\b"),
-            ("asana_token", "/", r"\b([012]/\d{12,20}(?:/\d{12,20})?:[0-9a-f]{32})\b"),
+            ("asana_token", "/1", r"\b([012]/\d{12,20}(?:/\d{12,20})?:[0-9a-f]{32})\b"),
             ("zoho_token", "1000.", r"\b(1000\.[0-9a-f]{32}\.[0-9a-f]{32})\b"),
             ("kubernetes_token", "token", r"token[\w -]{0,12}[ =:]+([a-z0-9]{6}\.[a-z0-9]{16})\b"),
             ("azure_devops_token", "AZDO", r"\b([A-Za-z0-9]{72,76}AZDO[A-Za-z0-9]{4})\b"),
@@ -59,7 +63,51 @@ impl Structured {
             ("newrelic_license", "NRAL", r"\b([A-Za-z0-9]{36}NRAL)\b"),
             ("netrc_password", "machine", r"(?m)machine\s+\S+\s+login\s+\S+\s+password\s+(\S+)"),
             ("bcrypt_hash", "$2", r"(\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53})"),
-            ("unix_hash", "$6$", r"(\$6\$[./A-Za-z0-9$=]{8,40}\$[./A-Za-z0-9]{86})"),
+            ("unix_hash", "$6$", r"(\$6\$[./A-Za-z0-9$=]{4,40}\$[./A-Za-z0-9]{86})"),
+            ("unix_hash", "$5$", r"(\$5\$[./A-Za-z0-9$=]{4,40}\$[./A-Za-z0-9]{43})"),
+            ("unix_hash", "$1$", r"(\$1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22})"),
+            ("unix_hash", "$apr1$", r"(\$apr1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22})"),
+            ("unix_hash", "$y$", r"(\$g?y\$[./A-Za-z0-9]{2,8}\$[./A-Za-z0-9]{4,86}\$[./A-Za-z0-9]{43})"),
+            ("argon2_hash", "$argon2", r"(\$argon2(?:id|i|d)\$[A-Za-z0-9$=,+/]{30,200})"),
+            ("pbkdf2_hash", "pbkdf2_sha", r"pbkdf2_sha\d+\$\d+\$([A-Za-z0-9+/=$]{30,160})"),
+            ("ldap_hash", "SHA", r"(\{(?:SSHA|SHA|SMD5|SSHA256|SSHA512)\}[A-Za-z0-9+/]{20,120}={0,2})"),
+            ("windows_hash", ":::", r"\b\d{3,5}:([0-9a-fA-F]{32}:[0-9a-fA-F]{32}):::"),
+            ("signed_url", "ignature=", r"(?:X-Amz-|X-Goog-)Signature=([0-9a-fA-F]{32,600})"),
+            ("signed_url", "sig=", r"[?&;]sig=([A-Za-z0-9%+/]{40,60}(?:=|%3[dD])?)"),
+            (
+                "session_cookie",
+                "ookie:",
+                r"(?i)cookie: ?(?:[\w.-]+=[^;\s]*; ?){0,6}[\w.-]*(?:sess|sid|auth|token|jwt|login|remember)[\w.-]*=([^;\s]{16,600})",
+            ),
+            (
+                "authorization",
+                "uthorization",
+                r#"(?i)authorization["']?\s*[:=]\s*["']?(?:basic|bearer|token|apikey|api-key|negotiate|ssws|key) +([\w.~+/=-]{12,4000})"#,
+            ),
+            ("authorization", "Digest ", r#"Digest [^\n]{1,300}\bresponse="([0-9a-f]{32,64})""#),
+            ("cli_password", "sshpass", r#"sshpass -p ?["']?([^\s"']{3,80})"#),
+            ("cli_password", "redis-cli", r#"redis-cli [^\n]{0,80}-a ["']?([^\s"']{4,80})"#),
+            ("cli_password", "/pass:", r#"/pass(?:word)?:["']?([^\s"']{4,80})"#),
+            (
+                "cli_password",
+                "/user:",
+                r"(?:net use|cmdkey|runas|psexec)[^\n]{0,80}/user:\S+ ([^\s/]\S{3,80})",
+            ),
+            ("cli_password", "--user", r#"--user[= ]["']?[\w.@\\-]{1,60}:["']?([^\s"']{4,80})"#),
+            ("url_password", "jdbc:oracle", r"jdbc:oracle:thin:[\w.]{1,40}/([^@\s/]{3,60})@"),
+            ("totp_secret", "otpauth://", r"otpauth://[^\s]{0,200}[?&]secret=([A-Z2-7]{12,64})"),
+            ("harness_token", "pat.", r"\b([ps]at\.[A-Za-z0-9_-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20})\b"),
+            ("clickup_token", "pk_", r"\b(pk_\d{6,10}_[A-Z0-9]{32})\b"),
+            ("salesforce_token", "00D", r"\b(00D[A-Za-z0-9]{12,15}![\w.]{60,140})"),
+            ("maxmind_key", "_mmk", r"\b([A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk)\b"),
+            ("okta_token", "SSWS", r"SSWS ([0-9A-Za-z_-]{38,44})"),
+            ("thingsboard_token", "/api/v1/", r"thingsboard\.[\w.:-]{2,40}/api/v1/([A-Za-z0-9]{20})\b"),
+            (
+                "sonar_token",
+                "sonar.",
+                r#"sonar\.(?:login|token|password)["']?\s*[,:=]\s*["']?([0-9a-f]{40})\b"#,
+            ),
+            ("vault_unseal_key", "unseal", r"operator unseal ([A-Za-z0-9+/=]{40,48})"),
             (
                 "google_oauth_client",
                 ".apps.googleusercontent.com",
@@ -68,7 +116,7 @@ impl Structured {
             (
                 "cli_password",
                 " -u",
-                r#"(?:^|[\s'"])-u ?["']?[\w.@\\-]{1,60}[: ](?:-p ?)?["']?([^\s"']{4,80})"#,
+                r#"(?:^|[\s'"])-u ?["']?[\w.@\\-]{1,60}(?::|["']? (?:-p ?|--password[= ]))["']?([^\s"'%$][^\s"']{3,80})"#,
             ),
             ("cli_password", "pass:", r"(?:^|[\s=])(?:-\w+ )?pass:([^\s'\x22\\]{4,80})"),
             (
@@ -87,14 +135,23 @@ impl Structured {
             (
                 "login_pair",
                 " / ",
-                r"(?i)(?:login|user(?:name)?|account|credentials?)(?: (?:is|are|ist|es))?:? ([\w.@-]{3,40}) / (\S{4,60})",
+                r"(?i)(?:login|user(?:name)?|account|credentials?|log in with|sign in with|anmelden mit)(?: (?:is|are|ist|es))?:? ([\w.@-]{3,40}) / (\S{4,60})",
+            ),
+            (
+                "login_pair",
+                "redential",
+                r"(?i)(?:credentials?|creds|login|zugangsdaten|identifiants|credenciales)(?: (?:is|are|sind|son|sont))?:? ([\w.@-]{3,40}):([^\s/:]{6,60})",
             ),
         ];
+        let literals = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(shapes.iter().map(|(_, literal, _)| literal))?;
         let shapes = shapes
             .iter()
-            .map(|(name, literal, pattern)| Ok((*name, literal.as_bytes(), Regex::new(pattern)?)))
+            .map(|(name, _, pattern)| Ok((*name, ascii(pattern)?)))
             .collect::<Result<_, regex::Error>>()?;
-        Ok(Self { shapes })
+        Ok(Self { shapes, literals })
     }
 
     pub(super) fn find(&self, doc: &Doc<'_>, out: &mut Sink) {
@@ -103,15 +160,20 @@ impl Structured {
         for at in memchr::memmem::find_iter(doc.b, b"://") {
             user_info(doc, at, out);
         }
-        for (name, literal, pattern) in &self.shapes {
-            if literal.len() < 2 && !doc.code && doc.b.len() > 4000
-                || memchr::memmem::find(doc.b, literal).is_none()
-            {
-                continue;
-            }
+        let mut held = vec![false; self.shapes.len()];
+        for m in self.literals.find_overlapping_iter(doc.b) {
+            held[m.pattern().as_usize()] = true;
+        }
+        for ((name, pattern), _) in self.shapes.iter().zip(held).filter(|(_, held)| *held) {
             for c in pattern.captures_iter(doc.t) {
                 let Some(m) = c.iter().flatten().last() else { continue };
-                if !strong(m.as_str()) && placeholder(m.as_str()) || repeated(m.as_str()) {
+                let v = m.as_str();
+                let formed =
+                    name.ends_with("_hash") || matches!(*name, "signed_url" | "authorization" | "basic_auth");
+                if !strong(v) && !formed && placeholder(v)
+                    || repeated(v)
+                    || *name == "login_pair" && !looks_random(v)
+                {
                     continue;
                 }
                 if *name == "login_pair"
@@ -124,6 +186,18 @@ impl Structured {
             }
         }
     }
+}
+
+/// Compiles a pattern whose classes are meant for ASCII: the Unicode ones are many times larger, and slower at word
+/// boundaries.
+pub(super) fn ascii(pattern: &str) -> Result<Regex, regex::Error> {
+    let pattern = pattern
+        .replace(r"\w", "[0-9A-Za-z_]")
+        .replace(r"\d", "[0-9]")
+        .replace(r"\s", r"[ \t\r\n]")
+        .replace(r"\S", r"[^ \t\r\n]")
+        .replace(r"\b", r"(?-u:\b)");
+    Regex::new(&pattern)
 }
 
 /// Private key blocks, also where line ends are escaped or the end is cut off.
