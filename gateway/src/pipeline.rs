@@ -205,7 +205,11 @@ async fn ask_encoder<R: Ask>(gateway: &Gateway, classified: &mut Classified<R>, 
     let (wants, targets) = inbound.request.targets(&gateway.portfolio);
     let request = inbound.request.facts(wants);
     let situation = Situation { request: &request, caller: &identity.facts, targets: &targets };
-    let decides = |profile: &Profile| gateway.policy.decide(&Drift::tightened(profile, amount), &situation);
+    let decides = |profile: &Profile| {
+        let profile = Drift::tightened(profile, amount);
+        let decision = gateway.policy.decide(&profile, &situation);
+        gateway.policy.presume_masked(&decision, &profile, &situation).unwrap_or(decision)
+    };
     if classifier.can_ask(view) && !refine::is_decisive(profile, classifier.encoder_reach(), decides) {
         let deadline = gateway.config.router.encoder_deadline;
         refine::refine(classifier, profile, view, deadline, &gateway.metrics)

@@ -29,7 +29,7 @@ use serde::Serialize;
 use crate::cleared::{ClearanceError, Cleared};
 use crate::decision::{CallerFacts, Decision, Labelled, Outcome, Plan, Situation};
 use crate::label::Label;
-use crate::profile::{EntityKind, Finding, Profile, Sensitivity};
+use crate::profile::{EntityKind, Finding, FindingSource, Profile, Sensitivity};
 use crate::rules::{Action, Ingredient, PolicySet};
 use crate::target::Target;
 
@@ -73,6 +73,8 @@ pub struct MaskOffer {
     from: Label,
     floor: Label,
     kinds: BTreeSet<EntityKind>,
+    /// Terms of the policy that mean a label.
+    terms: BTreeSet<String>,
     score_min: f32,
 }
 
@@ -99,7 +101,11 @@ impl MaskOffer {
     /// Is this finding to be replaced?
     #[must_use]
     pub fn replaces(&self, finding: &Finding) -> bool {
-        finding.score >= self.score_min && self.kinds.contains(&finding.kind)
+        let is_term = || {
+            let name = finding.subtype.as_deref().filter(|_| finding.source == FindingSource::User);
+            name.is_some_and(|name| self.terms.contains(name))
+        };
+        finding.score >= self.score_min && (self.kinds.contains(&finding.kind) || is_term())
     }
 
     /// Takes a request in which the values were replaced (`replaced` counts them), with what classification found in it
@@ -250,6 +256,7 @@ impl PolicySet {
             from: labelled.label,
             floor: self.floor(&profile.sensitivity, situation.caller),
             kinds: self.masked_kinds(),
+            terms: self.masked_terms(),
             score_min: self.score_min,
         };
         let lowered = Labelled { label: offer.floor, ..labelled.clone() };
@@ -270,6 +277,12 @@ impl PolicySet {
             Ingredient::Topic { .. } => None,
         });
         labelled.chain(combined).collect()
+    }
+
+    fn masked_terms(&self) -> BTreeSet<String> {
+        let all = self.mask.kinds.is_none();
+        let terms = self.terms.iter().filter(|term| all && term.label.is_some());
+        terms.map(|term| term.name.to_string()).collect()
     }
 
     /// Does a plan begin at, or escalate to, a place that may not see this label?
@@ -306,5 +319,27 @@ impl PolicySet {
         reason.text = format!("masked {}: {from} to {to}; {}", kinds.join(", "), reason.text);
         let labelled = decided.labelled.clone();
         Some(Decision { outcome, labelled, reason, alternatives, mask: None, ..decided.clone() })
+    }
+
+    /// Where a request would go if it was masked and nothing else was found then: for explanations and replays, which have no
+    /// text to mask. Nothing can be sent under it.
+    #[must_use]
+    pub fn presume_masked(
+        &self,
+        decided: &Decision,
+        profile: &Profile,
+        situation: &Situation<'_>,
+    ) -> Option<Decision> {
+        let offer = decided.mask.as_ref()?;
+        let mut rest = profile.clone();
+        let mut replaced = BTreeMap::new();
+        rest.sensitivity.findings.retain(|finding| {
+            let goes = offer.replaces(finding);
+            if goes {
+                *replaced.entry(finding.kind).or_insert(0) += 1;
+            }
+            !goes
+        });
+        self.decide_masked(decided, &offer.accept((), rest, replaced), situation)
     }
 }

@@ -680,3 +680,148 @@ fn what_a_policy_would_not_heed_is_not_looked_for() {
     let masks = format!("{labels}[actions]\nrestricted = 'mask'\n");
     assert!(heeds(&masks, &secret, &[EntityKind::Person]), "what is masked is looked for");
 }
+
+const MASKING: &str = "name = 'm'\non_doubt = 'restricted'\n[labels]\nEMAIL = 'confidential'\nCREDIT_CARD = 'confidential'\n\
+    SECRET = 'restricted'\n[topics]\nhealth = { label = 'confidential', at = 0.6 }\n[teams]\nlaw = 'confidential'\n\
+    [actions]\nconfidential = 'mask'\n[[rule]]\nname = 'out'\nwhen = 'profile.complexity > 0.5'\nroute = 'cloud'\n\
+    [[rule]]\nname = 'in'\nroute = 'local'\n";
+
+fn masked_to(
+    policy: &PolicySet,
+    profile: &Profile,
+    caller: &CallerFacts,
+    rest: &Profile,
+) -> Option<(Label, Label)> {
+    let (request, targets) = (RequestFacts::default(), portfolio());
+    let targets: Vec<_> = targets.into_iter().filter(|target| target.location != Location::OnPrem).collect();
+    let situation = Situation { request: &request, caller, targets: &targets };
+    let decision = policy.decide(profile, &situation);
+    let masked = decision.mask.as_ref()?.accept("masked", rest.clone(), [(EntityKind::Email, 1)].into());
+    let after = policy.decide_masked(&decision, &masked, &situation)?;
+    assert_eq!(after.labelled, decision.labelled, "what was found stays told");
+    assert!(after.reason.text.starts_with("masked 1 EMAIL: confidential to "), "{}", after.reason.text);
+    let Outcome::Serve(plan) = after.outcome else { return None };
+    let declassified = plan.declassified.unwrap();
+    assert_eq!((declassified.by, declassified.to), (Declassifier::Mask, plan.label()));
+    Some((declassified.from, declassified.to))
+}
+
+#[test]
+fn a_mask_lowers_what_was_found_and_nothing_else() {
+    use EntityKind::{Email, Secret};
+    let policy = PolicySet::parse("p", MASKING).unwrap();
+    let (anyone, hard) = (CallerFacts::default(), profile(0.9));
+    let mail = with(hard.clone(), &[Email]);
+    let lowered = Some((Label::Confidential, Label::Public));
+    assert_eq!(masked_to(&policy, &mail, &anyone, &hard), lowered);
+    let session = CallerFacts { session_label: Some(Label::Confidential), ..CallerFacts::default() };
+    assert_eq!(masked_to(&policy, &mail, &session, &hard), lowered, "the masked body is whole");
+    let kept: Vec<(&str, Profile, CallerFacts, Profile)> = vec![
+        (
+            "nothing was found",
+            hard.clone(),
+            CallerFacts { label: Some(Label::Confidential), ..anyone.clone() },
+            hard.clone(),
+        ),
+        (
+            "the caller says so",
+            mail.clone(),
+            CallerFacts { label: Some(Label::Confidential), ..anyone.clone() },
+            hard.clone(),
+        ),
+        (
+            "the team's default",
+            mail.clone(),
+            CallerFacts { team: "law".into(), ..anyone.clone() },
+            hard.clone(),
+        ),
+        ("something is left", mail.clone(), anyone.clone(), mail.clone()),
+        ("another action", with(hard.clone(), &[Email, Secret]), anyone.clone(), hard.clone()),
+        ("it would stay anyway", with(profile(0.1), &[Email]), anyone.clone(), profile(0.1)),
+        ("a topic is left", mail.clone(), anyone.clone(), {
+            let mut ill = hard.clone();
+            ill.sensitivity.topics.insert(Topic::Health, 0.9);
+            ill
+        }),
+        ("a doubt arose", mail.clone(), anyone.clone(), {
+            let mut doubtful = hard.clone();
+            doubtful.sensitivity.doubt.push(Doubt::DetectorTimeout);
+            doubtful
+        }),
+    ];
+    for (why, before, caller, after) in kept {
+        assert_eq!(masked_to(&policy, &before, &caller, &after), None, "{why}");
+    }
+    let kinds =
+        PolicySet::parse("p", &MASKING.replacen("[[rule]]", "[mask]\nkinds = ['CREDIT_CARD']\n[[rule]]", 1))
+            .unwrap();
+    assert_eq!(masked_to(&kinds, &mail, &anyone, &hard), None, "the policy masks cards only");
+}
+
+#[test]
+fn faulty_masks_are_told_with_field_and_line() {
+    for (mask, key, message) in [
+        ("style = 'stars'", "mask.style", "`stars` is not a style"),
+        ("kinds = ['EMIAL']", "mask.kinds.0", "did you mean `EMAIL`?"),
+    ] {
+        let Faults(faults) =
+            PolicySet::parse("p.toml", &format!("name = 'x'\n[mask]\n{mask}\n")).unwrap_err();
+        assert_eq!((faults[0].line, faults[0].key.as_str()), (3, key));
+        assert!(faults[0].message.contains(message), "{faults:?}");
+    }
+    let Faults(faults) =
+        PolicySet::parse("p.toml", "name = 'x'\n[actions]\nconfidential = 'hide'\n").unwrap_err();
+    assert!(faults[0].message.contains("keep-local, mask, refuse"), "{faults:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// No plan for a masked request reaches a place that may not see the masked label, by whichever way; and under it goes
+    /// what was made of the masked request, and nothing else.
+    #[test]
+    fn masked_plans_reach_no_further_than_the_masked_label(
+        profile in any_profile(), left in any::<[bool; 4]>(), request in any_request(), targets in any_targets(),
+        labels in prop::collection::btree_map(prop::sample::select(EntityKind::ALL.to_vec()), any_label(), 0..20),
+        caps in prop::collection::btree_map(prop::sample::select(vec!["local", "on-prem", "cloud"]), any_label(), 0..3),
+        asked in any_label(), rule in any_rule(),
+    ) {
+        let labels: String = labels.iter().map(|(kind, label)| format!("{kind} = '{label}'\n")).collect();
+        let caps: String = caps.iter().map(|(place, label)| format!("{place} = '{label}'\n")).collect();
+        let actions: String = Label::ALL.iter().map(|label| format!("{label} = 'mask'\n")).collect();
+        let text = format!("name = 'x'\n[labels]\n{labels}[clearance]\n{caps}[actions]\n{actions}{rule}");
+        let policy = PolicySet::parse("p", &text).unwrap();
+        let caller = CallerFacts { label: Some(asked), session_label: Some(Label::Restricted), ..CallerFacts::default() };
+        let caller = if profile.sensitivity.doubt.is_empty() { CallerFacts { session_label: None, ..caller } } else { caller };
+        let situation = Situation { request: &request, caller: &caller, targets: &targets };
+        let decision = policy.decide(&profile, &situation);
+        let mut rest = profile.clone();
+        let mut keep = left.into_iter();
+        rest.sensitivity.findings.retain(|_| keep.next().unwrap_or(true));
+        if let Some(offer) = &decision.mask {
+            let masked = Subject::Masked(offer.accept("masked", rest.clone(), Default::default()));
+            let other = Subject::Masked(offer.accept("other", rest, Default::default()));
+            let Subject::Masked(inner) = &masked else { unreachable!() };
+            if let Some(Decision { outcome: Outcome::Serve(plan), .. }) =
+                policy.decide_masked(&decision, inner, &situation)
+            {
+                let declassified = plan.declassified.unwrap();
+                prop_assert_eq!((declassified.from, declassified.to), (decision.labelled.label, plan.label()));
+                prop_assert!(plan.label() >= asked && plan.label() >= offer.floor() && plan.label() < offer.from());
+                for target in plan.targets().iter().chain(plan.shadow()) {
+                    prop_assert!(target.clearance.admits(plan.label()));
+                    prop_assert!(masked.clear(&plan, |text| *text, target).is_ok());
+                    let refused = |cleared: Result<Cleared<&str>, ClearanceError>| {
+                        matches!(cleared, Err(ClearanceError::OtherRequest { .. }))
+                    };
+                    prop_assert!(refused(other.clear(&plan, |text| *text, target)));
+                    prop_assert!(refused(Subject::Whole("whole").clear(&plan, |text| *text, target)));
+                    prop_assert!(refused(plan.clear("anything", target)));
+                    if let Outcome::Serve(before) = &decision.outcome {
+                        prop_assert!(refused(masked.clear(before, |text| *text, target)));
+                    }
+                }
+            }
+        }
+    }
+}

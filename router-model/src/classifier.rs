@@ -285,7 +285,7 @@ impl Classifier {
     /// Findings of every segment, with the strongest score of each topic and every doubt once.
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };
-        let mut before: Option<&Segment<'_>> = None;
+        let mut before: Option<(usize, &Segment<'_>)> = None;
         let begun = Instant::now();
         for (index, segment) in prompt.segments.iter().enumerate() {
             if begun.elapsed() >= self.config.detection_deadline {
@@ -296,16 +296,23 @@ impl Classifier {
             if text.len() < segment.text.len() {
                 all.doubt.push(Doubt::TextTooLong);
             }
-            let lead = before.map(|before| lead(before, segment)).unwrap_or_default();
+            let lead = before.map(|(_, before)| lead(before, segment)).unwrap_or_default();
             let scanned = if lead.is_empty() { self.scan(text) } else { self.scan(&format!("{lead}{text}")) };
             match scanned {
-                Some(scan) => merge(&mut all, index, &scan, lead.chars().count()),
+                Some(scan) => {
+                    let lead = lead.chars().count();
+                    merge(&mut all, index, &scan, lead);
+                    if let Some((index, before)) = before.filter(|_| lead > 0) {
+                        beginnings(&mut all, index, before, &scan, lead);
+                    }
+                }
                 None => all.doubt.push(Doubt::DetectorError),
             }
             if segment.role != Role::Other {
-                before = Some(segment);
+                before = Some((index, segment));
             }
         }
+        all.findings.sort_by_key(|found| (found.segment, found.start));
         all.doubt.sort_unstable();
         all.doubt.dedup();
         all
@@ -388,6 +395,24 @@ fn placed(segment: usize, found: LocalFinding) -> Finding {
         subtype: found.subtype,
         score: found.score,
         source: found.source,
+    }
+}
+
+/// The part of a value that was split over two segments which lies in the first one, `lead` characters of which (and a
+/// separator) were read in front of the second.
+fn beginnings(all: &mut Sensitivity, segment: usize, before: &Segment<'_>, scan: &Scan, lead: usize) {
+    let tail = lead - 1;
+    for found in scan.findings.iter().filter(|found| found.start < tail && found.end > lead) {
+        let end = before.text.chars().count();
+        all.findings.push(Finding {
+            segment,
+            start: end - tail + found.start,
+            end,
+            kind: found.kind,
+            subtype: found.subtype.clone(),
+            score: found.score,
+            source: found.source,
+        });
     }
 }
 

@@ -30,6 +30,11 @@ pub enum Behaviour {
     Well,
     /// As it should, without usage.
     NoUsage,
+    /// With what the last message says; a streamed answer in pieces of three characters. With tools, by calling the first one
+    /// with that as its argument `text`.
+    Echo,
+    /// The same, with every bracketed word altered as models do, and one appended that nobody gave it.
+    EchoAltered,
     /// With this status and an error body.
     Status(u16),
     /// It closes the connection before answering.
@@ -209,6 +214,9 @@ impl Upstream {
                 }
                 Ok(json_response(200, &answer))
             }
+            Behaviour::Echo | Behaviour::EchoAltered => {
+                Ok(echo(&model, &asked, stream, behaviour == Behaviour::EchoAltered))
+            }
             Behaviour::Well | Behaviour::NoUsage if !stream => {
                 let mut answer = json!({
                     "id": "chatcmpl-up", "object": "chat.completion", "created": 1, "model": model,
@@ -253,6 +261,59 @@ impl Upstream {
             }
         }
     }
+}
+
+/// The last message again, said or as the argument of a call.
+fn echo(model: &str, asked: &Value, stream: bool, alters: bool) -> Response<Body> {
+    let last = asked["messages"].as_array().and_then(|messages| messages.last());
+    let mut said = last.and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned();
+    if alters {
+        let unknown: String = said.chars().skip_while(|c| *c != '[').take_while(|c| *c != ']').collect();
+        let tag = unknown.rsplit('_').nth(1).unwrap_or_default().to_owned();
+        said = said.replace('[', "\\[").replace(']', "s\\]").replace('_', "\\_").to_lowercase();
+        said.push_str(&format!(" [EMAIL_{tag}_99]"));
+    }
+    let tool = asked.pointer("/tools/0/function/name").and_then(Value::as_str);
+    let arguments = json!({ "text": said }).to_string();
+    let delta = |index: usize, piece: &str| match tool {
+        None => json!({ "content": piece }),
+        Some(name) if index == 0 => json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
+            "function": {"name": name, "arguments": piece}}]}),
+        Some(_) => json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
+    };
+    let finish = if tool.is_some() { "tool_calls" } else { "stop" };
+    let text = if tool.is_some() { &arguments } else { &said };
+    let chunk = |choice: Value| {
+        let chunk = json!({"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": model,
+            "choices": [choice]});
+        Ok(Frame::data(Bytes::from(format!("data: {chunk}\n\n"))))
+    };
+    if stream {
+        let characters: Vec<char> = text.chars().collect();
+        let pieces = characters.chunks(3).enumerate();
+        let mut frames: Vec<_> = pieces
+            .map(|(index, piece)| {
+                let delta = delta(index, &piece.iter().collect::<String>());
+                chunk(json!({"index": 0, "delta": delta, "finish_reason": null}))
+            })
+            .collect();
+        frames.push(chunk(json!({"index": 0, "delta": {}, "finish_reason": finish})));
+        frames.push(Ok(Frame::data(Bytes::from_static(b"data: [DONE]\n\n"))));
+        return event_stream(Frames::boxed(frames));
+    }
+    let mut message = json!({"role": "assistant", "content": said, "refusal": null});
+    if let Some(name) = tool {
+        message["content"] = Value::Null;
+        message["tool_calls"] = json!([{"id": "call_1", "type": "function",
+            "function": {"name": name, "arguments": arguments}}]);
+    }
+    json_response(
+        200,
+        &json!({
+            "id": "chatcmpl-up", "object": "chat.completion", "created": 1, "model": model, "usage": usage(),
+            "choices": [{"index": 0, "finish_reason": finish, "logprobs": null, "message": message}],
+        }),
+    )
 }
 
 fn usage() -> Value {

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use clap::Args;
 use comfy_table::Table;
 use hyper::HeaderMap;
-use policies::{Cost, Decision, Outcome as Decided, Plan, Profile, Rung, Standing};
+use policies::{Cost, Decision, Outcome as Decided, Plan, Profile, Rung, Situation, Standing};
 use serde_json::json;
 
 use super::{CliError, Common, Outcome, print};
+use crate::ask::Ask as _;
 use crate::config::{Config, Overrides};
 use crate::http::chat::ChatRequest;
 use crate::http::inbound::Inbound;
@@ -69,12 +70,35 @@ pub(super) fn run(options: &Options) -> Outcome {
         refine::refine_now(&classifier, &mut profile, &view);
     }
     let decision = decides(&profile);
+    let (wants, targets) = inbound.request.targets(&portfolio);
+    let request = inbound.request.facts(wants);
+    let situation = Situation { request: &request, caller: &identity.facts, targets: &targets };
+    let masked = config.policy.presume_masked(&decision, &profile, &situation);
     if options.json {
-        print(as_json(&profile, &decision, &prompt))?;
+        let mut shown = as_json(&profile, &decision, &prompt);
+        shown["masked"] = masked.as_ref().and_then(plan_of).map_or(
+            serde_json::Value::Null,
+            |plan| json!({"target": plan.target().id.to_string(), "label": plan.label()}),
+        );
+        print(shown)?;
     } else {
-        print(for_people(&profile, &decision))?;
+        let mut shown = for_people(&profile, &decision);
+        if let Some(plan) = masked.as_ref().and_then(plan_of) {
+            let (target, label) = (&plan.target().id, plan.label());
+            shown.push_str(&format!(
+                "\n\nmasked      {target}, as {label}, if nothing is found in what is left"
+            ));
+        }
+        print(shown)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn plan_of(decision: &Decision) -> Option<&Plan> {
+    match &decision.outcome {
+        Decided::Serve(plan) => Some(plan),
+        Decided::Refuse(_) => None,
+    }
 }
 
 fn read_prompt(options: &Options) -> Result<String, CliError> {

@@ -280,18 +280,17 @@ impl Body for SettledBody {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Some(Ok(Item::Done(bytes))) => {
-                let bytes = this.held_and(bytes);
                 let trailer = if this.trailer { this.trailer_chunk() } else { None };
+                let (first, second) = match trailer {
+                    Some(trailer) => (trailer, Some(bytes)),
+                    None => (bytes, None),
+                };
+                let first = this.held_and(first);
                 this.done = true;
                 this.deadline.as_mut().reset(tokio::time::Instant::now() + END_WAIT);
                 this.settle(Finish::Completed, "");
-                match trailer {
-                    Some(trailer) => {
-                        this.queued = Some(bytes);
-                        Poll::Ready(Some(Ok(Frame::data(trailer))))
-                    }
-                    None => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                }
+                this.queued = second;
+                Poll::Ready(Some(Ok(Frame::data(first))))
             }
             Some(Err(error)) => {
                 this.ended = true;

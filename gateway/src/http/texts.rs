@@ -283,11 +283,14 @@ impl<'a> Deserialize<'a> for Key<'a> {
     }
 }
 
+/// A key with its token.
+type PlacedKey<'a> = (Cow<'a, str>, Range<usize>);
+
 /// The next key of an object, with its place where places are wanted.
 fn next_key<'a, A: MapAccess<'a>>(
     entries: &mut A,
     walk: &Walk<'a>,
-) -> Result<Option<(Cow<'a, str>, Range<usize>)>, A::Error> {
+) -> Result<Option<PlacedKey<'a>>, A::Error> {
     if walk.base.is_none() {
         return Ok(entries.next_key::<Key<'a>>()?.map(|Key(key)| (key, 0..0)));
     }

@@ -19,12 +19,14 @@ pub mod vault;
 pub mod words;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use policies::{Decision, EntityKind, Finding, MaskOffer, MaskSettings, Masked, Profile, Situation, Subject};
+use router_model::Prompt;
 use tracing::Instrument as _;
 
 pub use answer::Unmasking;
@@ -39,7 +41,7 @@ use crate::gateway::Gateway;
 use crate::http::inbound::{Inbound, is_media};
 use crate::http::texts::located;
 use crate::identity::Identity;
-use replace::{Replaced, Wanted, replace};
+use replace::{Points, Replaced, Wanted, replace};
 use vault::Conversation;
 
 /// How often values are replaced: what the second look finds in the masked text gets one more turn.
@@ -177,8 +179,9 @@ async fn look_again<R: Ask>(
     let again = Inbound { request, headers: inbound.headers.clone(), trailer: inbound.trailer };
     let looked = classify(gateway, again).await.map_err(|error| fault(&error))?;
     let mut profile = looked.profile;
-    discount(&mut profile.sensitivity.findings, &looked.inbound, conversation)
-        .map_err(|error| fault(&error))?;
+    let prompt = looked.inbound.prompt().map_err(|error| fault(&error))?;
+    discount(&mut profile.sensitivity.findings, &prompt, conversation);
+    drop(prompt);
     Ok((looked.inbound.request, profile))
 }
 
@@ -210,23 +213,35 @@ async fn masked_body(
 ///
 /// Only what lies in words and in what separates them is left out; a finding that takes in a letter of the text beside them
 /// counts.
-fn discount<R: Ask>(
-    findings: &mut Vec<Finding>,
-    inbound: &Inbound<R>,
-    conversation: &Mutex<Conversation>,
-) -> Result<(), Error> {
+fn discount(findings: &mut Vec<Finding>, prompt: &Prompt<'_>, conversation: &Mutex<Conversation>) {
     if findings.is_empty() {
-        return Ok(());
+        return;
     }
     let words = conversation.lock().unwrap_or_else(PoisonError::into_inner).all_words();
-    let Ok(searcher) = AhoCorasick::new(words) else { return Ok(()) };
-    let prompt = inbound.prompt()?;
+    let Ok(searcher) = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(words) else {
+        return;
+    };
+    let (mut points, mut covered, mut of) = (Points::default(), Vec::new(), None);
     findings.retain(|finding| {
         let Some(segment) = prompt.segments.get(finding.segment) else { return true };
-        let covered: Vec<_> = searcher.find_iter(&*segment.text).map(|found| found.range()).collect();
-        let places = segment.text.char_indices().skip(finding.start).take(finding.end - finding.start);
-        let mut outside = places.filter(|(at, _)| !covered.iter().any(|range| range.contains(at)));
-        outside.any(|(_, c)| c.is_alphanumeric())
+        let text = &*segment.text;
+        if of != Some(finding.segment) {
+            of = Some(finding.segment);
+            covered = searcher.find_iter(text).map(|found| found.range()).collect();
+        }
+        let mut rest = points.bytes(text, finding);
+        let first = covered.partition_point(|word: &Range<usize>| word.end <= rest.start);
+        let end = rest.end;
+        for word in covered[first..].iter().take_while(|word| word.start < end) {
+            if text[rest.start..word.start.max(rest.start)].contains(char::is_alphanumeric) {
+                return true;
+            }
+            rest.start = word.end.min(end);
+        }
+        text[rest].contains(char::is_alphanumeric)
     });
-    Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed expectation is the point of a test")]
+mod tests;

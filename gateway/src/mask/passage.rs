@@ -22,7 +22,6 @@ pub enum Form {
 }
 
 /// A text on its way through.
-#[derive(Debug)]
 pub struct Passage {
     form: Form,
     held: String,
@@ -32,11 +31,18 @@ pub struct Passage {
     unrestored: u64,
 }
 
+impl std::fmt::Debug for Passage {
+    /// Never the text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passage").field("form", &self.form).field("held_chars", &self.held_chars()).finish()
+    }
+}
+
 impl Passage {
     /// A text of which nothing has arrived.
     #[must_use]
     pub fn new(form: Form) -> Self {
-        let (run, nesting) = (Run::default(), Nesting::default());
+        let (run, nesting) = (Run::new(form), Nesting::default());
         Self { form, held: String::new(), before: None, run, nesting, unrestored: 0 }
     }
 
@@ -127,19 +133,37 @@ impl Passage {
     }
 }
 
-/// The characters since the last blank or quote.
-#[derive(Debug, Default)]
+/// The characters since the last blank or quote, backslashes left out: where they do not escape something, whoever follows
+/// a URL takes them for slashes or nothing.
 pub struct Run {
+    form: Form,
     text: String,
+    /// The last character was a backslash.
+    escapes: bool,
     is_url: bool,
     /// It is a URL longer than is remembered.
     cut: bool,
 }
 
 impl Run {
+    /// A run of which nothing has arrived.
+    #[must_use]
+    pub const fn new(form: Form) -> Self {
+        Self { form, text: String::new(), escapes: false, is_url: false, cut: false }
+    }
+
     /// Takes the next character.
     pub fn hear(&mut self, c: char) {
-        if c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`' | '，' | '。' | '、' | '）' | '」') {
+        if c == '\\' {
+            self.escapes = !self.escapes;
+            return;
+        }
+        let is_blank =
+            std::mem::take(&mut self.escapes) && self.form == Form::Json && matches!(c, 'n' | 'r' | 't');
+        if is_blank
+            || c.is_whitespace()
+            || matches!(c, '"' | '<' | '>' | '`' | '，' | '。' | '、' | '）' | '」')
+        {
             self.text.clear();
             (self.is_url, self.cut) = (false, false);
             return;
@@ -154,7 +178,7 @@ impl Run {
             self.text.drain(..kept);
         }
         self.text.push(c);
-        self.is_url = self.is_url || matches!(c, '/' | '.') && begins_url(&self.text);
+        self.is_url = self.is_url || matches!(c, '/' | '.') && url_start(&self.text).is_some();
     }
 
     /// Is it, or does it hold, a URL?
@@ -166,27 +190,27 @@ impl Run {
     /// The URL as far as it was written; empty where there is none, or where it is too long to tell.
     #[must_use]
     pub fn url(&self) -> &str {
-        let Some(at) = self.text.find("://").filter(|_| !self.cut) else { return "" };
-        let scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-        let start = self.text[..at].char_indices().rev().take_while(|(_, c)| scheme(*c)).last();
-        start.map_or("", |(start, _)| &self.text[start..])
+        let start = url_start(&self.text).filter(|_| self.is_url && !self.cut);
+        start.map_or("", |start| &self.text[start..])
     }
 }
 
-/// Does a run hold a scheme, or a host without one (`www.`, `//example.`)?
-fn begins_url(run: &str) -> bool {
-    let host = |mark: &str| {
-        run.find(mark).is_some_and(|at| {
-            let apart = !run[..at].chars().next_back().is_some_and(char::is_alphanumeric);
-            let rest = &run[at + mark.len()..];
-            apart && rest.starts_with(char::is_alphanumeric) && rest.contains('.')
-        })
-    };
-    run.contains("://") || host("//") || run.to_ascii_lowercase().contains("www.")
+/// Where the first URL of a run begins: at a scheme, or at a host without one (`www.`, `//example.`).
+fn url_start(run: &str) -> Option<usize> {
+    let scheme = run.find("://").map(|at| {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+        run[..at].char_indices().rev().take_while(|(_, c)| part(*c)).last().map_or(at, |(start, _)| start)
+    });
+    let bare = run.find("//").filter(|at| {
+        let host = &run[at + 2..];
+        host.starts_with(char::is_alphanumeric) && host.contains('.')
+    });
+    let www = run.to_ascii_lowercase().find("www.");
+    scheme.into_iter().chain(bare).chain(www).min()
 }
 
 /// How deep a place of a JSON text lies within strings: 1 in a string, 2 in a string of JSON that is itself in a string.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Nesting {
     depth: usize,
     backslashes: u32,
@@ -197,7 +221,13 @@ struct Nesting {
 impl Nesting {
     fn hear(&mut self, c: char) {
         match c {
-            '\\' => self.backslashes += 1,
+            '\\' => {
+                self.backslashes += 1;
+                // A string that begins with an escape is no object and no list.
+                if let Some(first @ None) = self.is_json.last_mut() {
+                    *first = Some(false);
+                }
+            }
             '"' => {
                 let level = level(std::mem::take(&mut self.backslashes));
                 if level <= self.depth {

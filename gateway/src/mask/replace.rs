@@ -16,7 +16,7 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, MatchKind};
 use policies::{EntityKind, Finding, MaskOffer, MaskSettings};
 
-use super::passage::{Run, escaped};
+use super::passage::{Form, Run, escaped};
 use super::vault::{Conversation, TooMany};
 use crate::http::texts::{KEY_JOINT, Place, Text};
 
@@ -83,12 +83,18 @@ pub struct Wanted<'a> {
 }
 
 /// A body with words for values, and what was replaced.
-#[derive(Debug)]
 pub struct Replaced {
     /// The new body.
     pub body: Vec<u8>,
     /// Replacements by kind.
     pub counts: BTreeMap<EntityKind, u32>,
+}
+
+impl std::fmt::Debug for Replaced {
+    /// Never the body, of which a part may be what could not be replaced.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replaced").field("counts", &self.counts).finish_non_exhaustive()
+    }
 }
 
 /// A token of the body that can hold values.
@@ -132,9 +138,10 @@ pub fn replace(
     conversation: &mut Conversation,
 ) -> Result<Replaced, Unmaskable> {
     let mut tokens = tokens(texts);
+    let mut points = Points::default();
     for finding in wanted.findings.iter().filter(|finding| wanted.offer.replaces(finding)) {
         let (text, place) = texts.get(finding.segment).ok_or(Unmaskable::Header)?;
-        mark(&mut tokens, text, place, finding);
+        mark(&mut tokens, place, finding.kind, &points.bytes(&text.text, finding));
     }
     for token in tokens.values_mut() {
         token.settle();
@@ -191,14 +198,13 @@ fn tokens<'t>(texts: &'t [(Text<'_>, Place)]) -> BTreeMap<usize, Token<'t>> {
 }
 
 /// Notes a finding at the token, or the key and the value, that it lies in.
-fn mark(tokens: &mut BTreeMap<usize, Token<'_>>, text: &Text<'_>, place: &Place, finding: &Finding) {
-    let found = bytes(&text.text, finding.start)..bytes(&text.text, finding.end);
+fn mark(tokens: &mut BTreeMap<usize, Token<'_>>, place: &Place, kind: EntityKind, found: &Range<usize>) {
     let mut add = |at: &Range<usize>, offset: usize| {
         let Some(token) = tokens.get_mut(&at.start) else { return };
         let start = found.start.saturating_sub(offset);
         let end = found.end.saturating_sub(offset).min(token.text.len());
         if start < end {
-            token.spans.push(Span { at: start..end, kind: finding.kind, inner: Inner::Text, entry: 0 });
+            token.spans.push(Span { at: start..end, kind, inner: Inner::Text, entry: 0 });
         }
     };
     if let Some((key, _)) = &place.lead {
@@ -207,9 +213,30 @@ fn mark(tokens: &mut BTreeMap<usize, Token<'_>>, text: &Text<'_>, place: &Place,
     add(&place.at, place.lead.as_ref().map_or(0, |(_, bytes)| *bytes));
 }
 
-/// Byte offset of a code point.
-fn bytes(text: &str, point: usize) -> usize {
-    text.char_indices().nth(point).map_or(text.len(), |(at, _)| at)
+/// Byte offsets of the code points of one text after another; each is counted through once.
+#[derive(Default)]
+pub(super) struct Points {
+    text: Option<usize>,
+    /// Empty where the text is ASCII.
+    offsets: Vec<usize>,
+}
+
+impl Points {
+    /// The bytes of a finding in its text.
+    pub(super) fn bytes(&mut self, text: &str, finding: &Finding) -> Range<usize> {
+        if self.text != Some(finding.segment) {
+            self.text = Some(finding.segment);
+            self.offsets.clear();
+            if !text.is_ascii() {
+                self.offsets.extend(text.char_indices().map(|(at, _)| at));
+            }
+        }
+        let byte = |point: usize| match self.offsets.is_empty() {
+            true => point.min(text.len()),
+            false => self.offsets.get(point).copied().unwrap_or(text.len()),
+        };
+        byte(finding.start)..byte(finding.end)
+    }
 }
 
 /// Marks every other place where a known value stands.
@@ -241,8 +268,9 @@ fn seek(tokens: &mut BTreeMap<usize, Token<'_>>, conversation: &Conversation) {
         let known = token.spans.len();
         for found in searcher.find_iter(text) {
             let at = found.range();
-            let is_free =
-                token.spans[..known].iter().all(|span| span.at.end <= at.start || at.end <= span.at.start);
+            // What was found is sorted and disjoint.
+            let next = token.spans[..known].partition_point(|span| span.at.end <= at.start);
+            let is_free = token.spans[..known].get(next).is_none_or(|span| at.end <= span.at.start);
             if is_free && apart(at.start, at.end) && apart(at.end, at.start) {
                 let entry = sought[found.pattern().as_usize()].1;
                 let kind = conversation.get(entry).kind;
@@ -305,7 +333,9 @@ impl Token<'_> {
 
     /// The token with words for values.
     fn rewritten(&self, conversation: &mut Conversation) -> String {
-        let (mut text, mut run, mut done) = (String::with_capacity(self.text.len()), Run::default(), 0);
+        let is_json = self.spans.iter().any(|span| span.inner != Inner::Text);
+        let mut run = Run::new(if is_json { Form::Json } else { Form::Plain });
+        let (mut text, mut done) = (String::with_capacity(self.text.len()), 0);
         for span in &self.spans {
             let between = &self.text[done..span.at.start];
             between.chars().for_each(|c| run.hear(c));
@@ -389,24 +419,22 @@ fn fitted(text: &str, span: &Span, pieces: &[(Range<usize>, Inner)]) -> Vec<Span
 }
 
 /// A range of a JSON string, widened so that it cuts no escape in two.
-fn whole_escapes(text: &str, piece: &Range<usize>, mut wanted: Range<usize>) -> Range<usize> {
+fn whole_escapes(text: &str, piece: &Range<usize>, wanted: Range<usize>) -> Range<usize> {
+    let start = escape_around(text, piece.start, wanted.start).map_or(wanted.start, |escape| escape.start);
+    let end =
+        escape_around(text, piece.start, wanted.end).map_or(wanted.end, |escape| escape.end.min(piece.end));
+    start..end
+}
+
+/// The escape of a JSON string (which begins at `from`) that a place lies within.
+fn escape_around(text: &str, from: usize, at: usize) -> Option<Range<usize>> {
+    const LONGEST: usize = "\\u0000".len();
     let bytes = text.as_bytes();
-    let mut at = piece.start;
-    while at < wanted.end {
-        let length = match bytes[at] {
-            b'\\' if bytes.get(at + 1) == Some(&b'u') => 6,
-            b'\\' => 2,
-            _ => 1,
-        };
-        if at < wanted.start && wanted.start < at + length {
-            wanted.start = at;
-        }
-        if at < wanted.end && wanted.end < at + length {
-            wanted.end = (at + length).min(piece.end);
-        }
-        at += length;
-    }
-    wanted
+    (from.max(at.saturating_sub(LONGEST - 1))..at).rev().find_map(|start| {
+        let backslashes = bytes[from..=start].iter().rev().take_while(|b| **b == b'\\').count();
+        let length = if bytes.get(start + 1) == Some(&b'u') { LONGEST } else { 2 };
+        (backslashes % 2 == 1 && at < start + length).then_some(start..start + length)
+    })
 }
 
 /// The body with tokens exchanged.

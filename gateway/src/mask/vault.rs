@@ -107,7 +107,7 @@ impl Vaults {
 }
 
 /// One value that was replaced.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Entry {
     /// What it is.
     pub kind: EntityKind,
@@ -119,6 +119,13 @@ pub struct Entry {
     pub after_backslash: bool,
     /// The URLs that it stood in, up to it.
     urls: Vec<String>,
+}
+
+impl std::fmt::Debug for Entry {
+    /// Never the value, nor where it stood.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 impl Entry {
@@ -252,7 +259,7 @@ impl Conversation {
         let index = back[..digits].parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         let entry = index.and_then(|index| self.entries.get(index)).filter(|entry| entry.surrogate.is_none());
         let front = front.strip_suffix('_');
-        let tagged = &text[at..at + self.tag.len()] == self.tag;
+        let tagged = text[at..at + self.tag.len()] == self.tag;
         tagged && entry.zip(front).is_some_and(|(entry, front)| front.ends_with(entry.kind.as_str()))
     }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use policies::decision::expected_output_tokens;
 use policies::{
-    Availability, CallerFacts, Capabilities, Cost, Decision, Label, Location, Money, Outcome, PolicySet,
-    Profile, RequestFacts, Situation, Target, Usage, Verdict, review,
+    Availability, CallerFacts, Capabilities, Cost, Decision, Declassifier, Label, Location, Money, Outcome,
+    PolicySet, Profile, RequestFacts, Situation, Target, Usage, Verdict, review,
 };
 use router_model::Classifier;
 
@@ -133,7 +133,12 @@ impl Bench {
             session_label: asked.session_label,
         };
         let situation = Situation { request: &request, caller: &caller, targets: &targets };
-        let mut decision = self.policy.decide(&Drift::tightened(profile, asked.tightening), &situation);
+        let profile = Drift::tightened(profile, asked.tightening);
+        let mut decision = self.policy.decide(&profile, &situation);
+        // There is no text to mask any more: what the policy would mask is taken to clear then.
+        if let Some(masked) = self.policy.presume_masked(&decision, &profile, &situation) {
+            decision = masked;
+        }
         drift::tighten(&mut decision, asked.tightening);
         decision
     }
@@ -246,6 +251,10 @@ fn has_escalated(row: &Recorded, chosen: &Considered) -> bool {
 
 fn leak(row: &Recorded, outcome: &Outcome, course: &Course) -> Leak {
     let Outcome::Serve(plan) = outcome else { return Leak::None };
+    // A masked request is another one than today's policy had a word on; that it is let pass is counted apart.
+    if plan.declassified.is_some_and(|declassified| declassified.by == Declassifier::Mask) {
+        return Leak::None;
+    }
     let uncleared = |target: &&Arc<Target>| !was_cleared(row, target);
     if course.target.iter().chain(&course.escalation).any(|target| uncleared(&target)) {
         Leak::Would
