@@ -5,6 +5,9 @@
 //! blob is decoded alone; what is found inside is reported as one finding over the blob, because no part of the
 //! blob can be masked by itself. Only blobs that decode to text are read: hashes and images are not.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use policies::EntityKind::{self, Age, Date, Encoded, Gender, Secret, Url};
 use policies::FindingSource::User;
 
@@ -102,12 +105,17 @@ fn entity(text: &str, at: usize, out: &mut String) -> usize {
     }
 }
 
-/// `\u0040`, `\x40`, and a backslash at the end of a line.
+/// Backslashes before one escape: JSON in a string of JSON doubles them with each layer.
+const BACKSLASHES_MAX: usize = 8;
+
+/// `\u0040`, `\x40`, also where the backslash is escaped itself, and a backslash at the end of a line.
 fn escape(b: &[u8], at: usize, out: &mut String) -> usize {
-    let (digits, len) = match b.get(at + 1) {
-        Some(b'\n') => return 2,
-        Some(b'u') => (b.get(at + 2..at + 6), 6),
-        Some(b'x') => (b.get(at + 2..at + 4), 4),
+    let run = b[at..].iter().take(BACKSLASHES_MAX).take_while(|c| **c == b'\\').count();
+    let sign = at + run;
+    let (digits, len) = match b.get(sign) {
+        Some(b'\n') if run == 1 => return 2,
+        Some(b'u') => (b.get(sign + 1..sign + 5), run + 5),
+        Some(b'x') => (b.get(sign + 1..sign + 3), run + 3),
         _ => return 0,
     };
     let value = digits.and_then(|d| d.iter().try_fold(0, |a, &c| Some(a * 16 + hex(c)?)));
@@ -202,6 +210,8 @@ pub(crate) fn from_base64(b: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The finding over a blob, for what was found inside.
+///
+/// Its subtype names the kinds inside, joined by `+`: to a policy they mean no less than in the open.
 pub(crate) fn cover(s: usize, e: usize, inner: &[Raw]) -> Sink {
     let soft = |k: EntityKind| matches!(k, Url | Date | Age | Gender | EntityKind::Username);
     let best = |f: &dyn Fn(&&Raw) -> bool| inner.iter().filter(f).map(|r| r.score).fold(0.0, f32::max);
@@ -213,7 +223,15 @@ pub(crate) fn cover(s: usize, e: usize, inner: &[Raw]) -> Sink {
     if secret > 0.0 {
         out.push(Raw::secret(s, e, "encoded", secret));
     } else if other > 0.0 {
-        out.push(Raw::new(s, e, Encoded, other));
+        out.push(Raw { sub: Some(inside(inner)), ..Raw::new(s, e, Encoded, other) });
     }
     out
+}
+
+fn inside(inner: &[Raw]) -> Cow<'static, str> {
+    let words = inner.iter().flat_map(|raw| match &raw.sub {
+        Some(deeper) if raw.kind == Encoded => deeper.split('+').collect(),
+        _ => vec![raw.kind.as_str()],
+    });
+    Cow::Owned(words.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+"))
 }
