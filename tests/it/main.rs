@@ -10,6 +10,7 @@ mod embeddings;
 mod faults;
 mod feedback;
 mod forms;
+mod leak;
 mod models;
 mod names;
 mod replay;
