@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use policies::{Doubt, Profile};
+use policies::{CallerFacts, Doubt, FindingSource, Profile, Sensitivity};
 use router_model::Classifier;
 use router_model::complexity::View;
 use router_model::names::{AskedNames, FoundNames, KINDS};
@@ -39,6 +39,8 @@ pub struct Classified<R> {
     pub classifier: Arc<Classifier>,
     /// Place of the end user's name among the texts.
     user_segment: Option<usize>,
+    /// Place of the model's name among the texts.
+    model_segment: Option<usize>,
 }
 
 /// Finds out what a request holds. Where the end user's name is itself a finding, the request withholds it.
@@ -56,6 +58,7 @@ pub async fn classify<R: Ask>(gateway: &Arc<Gateway>, inbound: Inbound<R>) -> Re
     let found = names(gateway, asked, bytes).instrument(tracing::debug_span!("names")).await?;
     Classifier::add_names(&mut classified.profile, found);
     withhold(&mut classified);
+    refuse_telling_model(gateway, &classified)?;
     Ok(classified)
 }
 
@@ -85,6 +88,28 @@ fn withhold<R: Ask>(classified: &mut Classified<R>) {
     }
 }
 
+/// A model's name is written down in many places: ledger, log, traces, alternatives. One that holds what the policy calls more than
+/// public is refused before that. Guesses of the names model do not count, since models are called like people and places.
+fn refuse_telling_model<R: Ask>(gateway: &Gateway, classified: &Classified<R>) -> Result<(), Error> {
+    let findings = classified.profile.sensitivity.findings.iter();
+    let told = findings.filter(|found| {
+        Some(found.segment) == classified.model_segment && found.source != FindingSource::Ner
+    });
+    let told = Sensitivity { findings: told.cloned().collect(), ..Sensitivity::default() };
+    if told.findings.is_empty() {
+        return Ok(());
+    }
+    let nobody = CallerFacts::default();
+    let least = gateway.policy.label(&Sensitivity::default(), &nobody).label;
+    if gateway.policy.label(&told, &nobody).label > least {
+        return Err(Error::invalid(
+            "model",
+            "`model` holds what may be sensitive, and models' names are written down",
+        ));
+    }
+    Ok(())
+}
+
 /// Computes, on a thread of its own where there is much to read. A panic fails the request, which then goes nowhere, and not
 /// the connection with every other request on it.
 ///
@@ -109,9 +134,10 @@ fn look<R: Ask>(gateway: &Gateway, inbound: Inbound<R>) -> Result<(Classified<R>
     // Names are looked for where the policy would make something of them: that costs milliseconds, and patterns microseconds.
     let heeded = gateway.policy.would_heed(&profile.sensitivity, KINDS);
     let asked = if heeded { classifier.ask_names(&prompt) } else { AskedNames::nothing() };
+    let model_segment = prompt.segments.iter().position(|segment| segment.path == "model");
     let user_segment = prompt.segments.iter().position(|segment| segment.path == "user");
     let stores = gateway.config.ledger_features && R::ROUTED;
     let features = stores.then(|| classifier.dense_features(&prompt)).flatten().map(Arc::from);
     drop(prompt);
-    Ok((Classified { inbound, profile, view, features, classifier, user_segment }, asked))
+    Ok((Classified { inbound, profile, view, features, classifier, user_segment, model_segment }, asked))
 }

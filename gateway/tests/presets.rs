@@ -144,6 +144,24 @@ fn a_name_is_less_than_a_name_with_a_diagnosis() {
 }
 
 #[test]
+fn only_gdpr_lets_pseudonyms_out_and_never_for_what_is_restricted() {
+    let (request, caller, targets) = (RequestFacts::default(), CallerFacts::default(), portfolio());
+    let situation = Situation { request: &request, caller: &caller, targets: &targets };
+    for preset in PRESETS {
+        for (text, _) in CASES {
+            let mut profile = CLASSIFIER.classify(&Prompt::from_text(text));
+            profile.complexity = 0.9;
+            let decision = PolicySet::preset(preset).unwrap().decide(&profile, &situation);
+            let label = decision.labelled.label;
+            let masked = preset == "gdpr"
+                && matches!(label, Label::Internal | Label::Confidential)
+                && !profile.sensitivity.findings.is_empty();
+            assert_eq!(decision.mask.is_some(), masked, "{preset}: {label} {text}");
+        }
+    }
+}
+
+#[test]
 fn a_list_of_people_is_more_than_one_of_them() {
     for preset in PRESETS {
         let addresses = (0..20).map(|n| format!("member{n}@example.org")).collect::<Vec<_>>().join("\n");

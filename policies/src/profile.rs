@@ -268,6 +268,15 @@ pub struct Finding {
     pub source: FindingSource,
 }
 
+impl Finding {
+    /// The kinds that an encoded layer hides: they mean no less than in the open. The subtype of such a finding names them,
+    /// joined by `+`.
+    pub fn hidden_kinds(&self) -> impl Iterator<Item = EntityKind> + '_ {
+        let named = self.subtype.as_deref().filter(|_| self.kind == EntityKind::Encoded).unwrap_or_default();
+        named.split('+').filter_map(|word| word.parse().ok())
+    }
+}
+
 /// Everything that was found out about the data in a request.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sensitivity {

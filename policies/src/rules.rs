@@ -266,6 +266,9 @@ impl PolicySet {
         let mut counts = BTreeMap::new();
         for finding in sensitivity.findings.iter().filter(|f| f.score >= self.score_min) {
             *counts.entry(finding.kind).or_insert(0) += 1;
+            for kind in finding.hidden_kinds() {
+                *counts.entry(kind).or_insert(0) += 1;
+            }
         }
         counts
     }

@@ -381,6 +381,25 @@ fn a_file_of_ten_faults_is_told_in_one_go() {
 }
 
 #[test]
+fn what_is_encoded_means_what_it_means_in_the_open() {
+    let mut hidden = profile(0.1);
+    hidden.sensitivity.findings =
+        vec![Finding { subtype: Some("PERSON+CREDIT_CARD".into()), ..finding(EntityKind::Encoded, 1.0) }];
+    let labelled = decide("balanced", &hidden, &RequestFacts::default(), &portfolio()).labelled;
+    assert_eq!((labelled.label, labelled.because.as_str()), (Label::Restricted, "1 CREDIT_CARD found"));
+    assert_eq!(
+        labelled.kinds.keys().copied().collect::<Vec<_>>(),
+        [EntityKind::Person, EntityKind::CreditCard, EntityKind::Encoded]
+    );
+    let mut other = hidden.clone();
+    other.sensitivity.findings[0].kind = EntityKind::Username;
+    assert_eq!(
+        decide("balanced", &other, &RequestFacts::default(), &portfolio()).labelled.label,
+        Label::Internal
+    );
+}
+
+#[test]
 fn combinations_count_findings_over_the_whole_request() {
     let policy = |member: &str| {
         let text = format!(

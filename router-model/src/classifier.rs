@@ -308,6 +308,9 @@ impl Classifier {
                 }
                 None => all.doubt.push(Doubt::DetectorError),
             }
+            if let Some(lead) = lead.strip_suffix(' ') {
+                self.scan_seam(&mut all, index, lead, text);
+            }
             if segment.role != Role::Other {
                 before = Some((index, segment));
             }
@@ -316,6 +319,22 @@ impl Classifier {
         all.doubt.sort_unstable();
         all.doubt.dedup();
         all
+    }
+
+    /// Two parts of a message are words to one reader and one word to another, so a value that is cut in two is looked for
+    /// without a gap too.
+    fn scan_seam(&self, all: &mut Sensitivity, segment: usize, lead: &str, text: &str) {
+        let (lead_chars, head) = (lead.chars().count(), head(text));
+        let Some(mut scan) = self.guarded_scan(&format!("{lead}{head}")) else {
+            all.doubt.push(Doubt::DetectorError);
+            return;
+        };
+        let known = |kind| {
+            all.findings.iter().any(|one| one.segment == segment && one.start == 0 && one.kind == kind)
+        };
+        scan.findings.retain(|one| one.start < lead_chars && one.end > lead_chars && !known(one.kind));
+        scan.topics.clear();
+        merge(all, segment, &scan, lead_chars);
     }
 
     fn scan(&self, text: &str) -> Option<Arc<Scan>> {
@@ -414,6 +433,11 @@ fn beginnings(all: &mut Sensitivity, segment: usize, before: &Segment<'_>, scan:
             source: found.source,
         });
     }
+}
+
+/// The beginning of a text, as long as a lead.
+fn head(text: &str) -> &str {
+    text.char_indices().nth(LEAD_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes and ends between characters.

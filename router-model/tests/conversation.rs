@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use policies::Doubt;
+use policies::{Doubt, EntityKind};
 use router_model::{Classifier, ClassifierConfig, Prompt, Role, Segment};
 
 const HARD: &str = "Design a consensus protocol that tolerates Byzantine faults with dynamic membership, prove its \
@@ -106,4 +106,22 @@ fn the_callers_doubts_stay_and_every_segment_is_scanned() {
 #[test]
 fn settings_are_checked() {
     assert!(Classifier::new(ClassifierConfig { text_bytes_max: 10, ..ClassifierConfig::default() }).is_err());
+}
+
+#[test]
+fn a_value_that_is_cut_in_two_parts_is_found() {
+    let found = |left: &str, right: &str| {
+        let part = |place: usize, text: &str| Segment {
+            role: Role::User,
+            path: format!("messages[0].content[{place}].text").into(),
+            text: text.to_owned().into(),
+        };
+        let prompt = Prompt { segments: vec![part(0, left), part(1, right)], turns: 1, ..Prompt::default() };
+        classifier().classify(&prompt).sensitivity.kind_counts()
+    };
+    let once = |kind| std::collections::BTreeMap::from([(kind, 1)]);
+    assert_eq!(found("my social security number is 536-9", "0-4399, thanks"), once(EntityKind::UsSsn));
+    assert_eq!(found("write to jane.d", "oe@example.com"), once(EntityKind::Email));
+    assert_eq!(found("my card number is 4111 1111", "1111 1111"), once(EntityKind::CreditCard));
+    assert!(found("The boiling point of water", "is 100 degrees.").is_empty());
 }

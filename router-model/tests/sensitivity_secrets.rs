@@ -131,6 +131,7 @@ fn hidden_values() {
         (Email, "write jo%40example%2Ede now", "jo%40example%2Ede"),
         (Email, "jo&#64;example.de", "jo&#64;example.de"),
         (Email, "jo\\u0040example.de", "jo\\u0040example.de"),
+        (Email, "jo\\\\u0040example.de", "jo\\\\u0040example.de"),
         (Encoded, "decode: 6a6f2e646f65406578616d706c652e636f6d", "6a6f2e646f65406578616d706c652e636f6d"),
         (Encoded, "decode: eyJzc24iOiAiMjE5LTA5LTk5OTgifQ==", "eyJzc24iOiAiMjE5LTA5LTk5OTgifQ=="),
     ];

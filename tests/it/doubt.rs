@@ -128,6 +128,19 @@ async fn a_body_that_cannot_be_parsed_is_refused_and_goes_nowhere() {
 }
 
 #[tokio::test]
+async fn a_model_name_that_tells_something_is_refused_and_not_written_down() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::without_model(&upstream.config()).await;
+    for model in ["jane.doe@example.com", "cloud/536-90-4399", "gpt-4111 1111 1111 1111"] {
+        let reply = client::chat(gateway.data, &client::ask(model, "hello")).await;
+        assert_eq!(reply.status, 400, "{model}");
+        assert!(!String::from_utf8_lossy(&reply.body).contains(model) && !gateway.log().contains(model));
+    }
+    assert!(client::chat(gateway.data, &client::ask("gpt-4o-2024-08-06", "hello")).await.status.is_success());
+    assert_eq!(upstream.bodies().len(), 1);
+}
+
+#[tokio::test]
 async fn failing_open_is_what_somebody_wrote_down() {
     let upstream = Upstream::start().await;
     let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ mod embeddings;
 mod faults;
 mod feedback;
 mod forms;
+mod leak;
 mod mask;
 mod models;
 mod names;

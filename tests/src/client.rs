@@ -1,6 +1,7 @@
 //! A plain HTTP client.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -53,6 +54,28 @@ impl Reply {
         }
         self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// Sends a request, whose answer may break off or never end: `None` where there is no whole answer in time.
+pub async fn attempt(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+    patience: Duration,
+) -> Option<Reply> {
+    let mut request = Request::post(format!("http://{address}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).ok()?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let whole = async {
+        let (head, body) = client.request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Reply { status: head.status, headers: head.headers, body })
+    };
+    tokio::time::timeout(patience, whole).await.ok()?
 }
 
 /// Sends a request.

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a harness panics where an expectation fails")]
 
 pub mod client;
+pub mod leak;
 pub mod process;
 pub mod python;
 pub mod upstream;

@@ -45,6 +45,10 @@ pub enum Behaviour {
     Endless,
     /// It takes the request and never answers.
     Silent,
+    /// It streams one chunk and then nothing; what is not streamed is never finished.
+    Stalls,
+    /// It answers with what is no JSON, and streams what are no events.
+    Garbled,
 }
 
 /// Headers of one request, in order.
@@ -201,6 +205,14 @@ impl Upstream {
         match behaviour {
             Behaviour::Silent => std::future::pending().await,
             Behaviour::Reset => Err(std::io::Error::other("reset on request")),
+            Behaviour::Stalls => {
+                let body = StalledBody { first: Some(chunk(&model, "and then")) };
+                Ok(event_stream(body.boxed_unsync()))
+            }
+            Behaviour::Garbled => {
+                let body = Full::new(Bytes::from_static(b"data: {\"choices\": [\n\n{]\xff\xfe\n"));
+                Ok(event_stream(body.map_err(|never: Infallible| match never {}).boxed_unsync()))
+            }
             Behaviour::Status(status) => {
                 let error =
                     json!({"error": {"message": "upstream says no", "type": "server_error", "code": null}});
@@ -393,6 +405,26 @@ impl hyper::body::Body for EndlessBody {
 impl Drop for EndlessBody {
     fn drop(&mut self) {
         self.cut_off.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A stream that ends neither well nor badly.
+struct StalledBody {
+    first: Option<Bytes>,
+}
+
+impl hyper::body::Body for StalledBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 //! blob is decoded alone; what is found inside is reported as one finding over the blob, because no part of the
 //! blob can be masked by itself. Only blobs that decode to text are read: hashes and images are not.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use policies::EntityKind::{self, Age, Date, Encoded, Gender, Secret, Url};
 use policies::FindingSource::User;
 
@@ -363,6 +366,8 @@ pub(crate) fn from_base64(b: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The finding over a blob, for what was found inside.
+///
+/// Its subtype names the kinds inside, joined by `+`: to a policy they mean no less than in the open.
 pub(crate) fn cover(s: usize, e: usize, inner: &[Raw]) -> Sink {
     let soft = |k: EntityKind| matches!(k, Url | Date | Age | Gender | EntityKind::Username);
     let best = |f: &dyn Fn(&&Raw) -> bool| inner.iter().filter(f).map(|r| r.score).fold(0.0, f32::max);
@@ -374,7 +379,15 @@ pub(crate) fn cover(s: usize, e: usize, inner: &[Raw]) -> Sink {
     if secret > 0.0 {
         out.push(Raw::secret(s, e, "encoded", secret));
     } else if other > 0.0 {
-        out.push(Raw::new(s, e, Encoded, other));
+        out.push(Raw { sub: Some(inside(inner)), ..Raw::new(s, e, Encoded, other) });
     }
     out
+}
+
+fn inside(inner: &[Raw]) -> Cow<'static, str> {
+    let words = inner.iter().flat_map(|raw| match &raw.sub {
+        Some(deeper) if raw.kind == Encoded => deeper.split('+').collect(),
+        _ => vec![raw.kind.as_str()],
+    });
+    Cow::Owned(words.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+"))
 }
