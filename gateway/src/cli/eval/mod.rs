@@ -6,6 +6,7 @@
 mod code;
 mod exam;
 mod item;
+mod privacy;
 mod report;
 mod router;
 mod score;
@@ -68,6 +69,9 @@ pub(super) enum Command {
     /// what chance and prompt length reach.
     #[command(after_long_help = router::CONTRACT)]
     Router(router::Options),
+    /// What the detectors find and miss in marked records: precision, recall, documents that leak, look-alikes, labels.
+    #[command(after_long_help = privacy::CONTRACT)]
+    Privacy(privacy::Options),
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +122,7 @@ pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::Model(options) => model(options),
         Command::Router(options) => router::run(options),
+        Command::Privacy(options) => privacy::run(options),
     }
 }
 
