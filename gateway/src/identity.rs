@@ -83,9 +83,10 @@ impl Callers {
             None => text_header(headers, "x-sluicegate-team")?.unwrap_or_else(|| DEFAULT_TEAM.to_owned()),
         };
         let session = text_header(headers, "x-session-id")?.unwrap_or_default();
-        if !session.is_empty() {
-            self.sessions.recall(&team, &session).await.map_err(Error::Ledger)?;
-        }
+        let session_label = match &*session {
+            "" => None,
+            session => self.sessions.recall(&team, session).await.map_err(Error::Ledger)?,
+        };
         let label = text_header(headers, "x-sluicegate-label")?
             .map(|word| {
                 word.parse::<Label>().map_err(|error| Error::invalid("x-sluicegate-label", error.to_string()))
@@ -101,7 +102,7 @@ impl Callers {
                 user: String::new(),
                 tier,
                 label,
-                session_label: None,
+                session_label,
                 team,
             },
             session,
@@ -114,7 +115,8 @@ impl Callers {
         if identity.session.is_empty() {
             return None;
         }
-        self.sessions.label(&identity.facts.team, &identity.session)
+        let known = self.sessions.label(&identity.facts.team, &identity.session);
+        known.max(identity.facts.session_label)
     }
 
     /// What the session of a team is known by, where it must not be named.

@@ -78,17 +78,18 @@ impl Sessions {
         *hasher.update(team.as_bytes()).update(session.as_bytes()).finalize().as_bytes()
     }
 
-    /// Makes sure that the label of a session is in memory, if it has one.
+    /// The label of a session that is in the ledger only, which is then in memory too; `None` where memory knows all there is
+    /// to know.
     ///
     /// # Errors
     /// [`LedgerError`] when it may be in the ledger, and the ledger does not answer or has not been written.
-    pub async fn recall(&self, team: &str, session: &str) -> Result<(), LedgerError> {
+    pub async fn recall(&self, team: &str, session: &str) -> Result<Option<Label>, LedgerError> {
         let hash = self.hash(team, session);
         let since_ms = (self.clock)() - STORED_MS;
         {
             let table = self.table();
             if !table.overflowed || table.known.contains_key(&hash) {
-                return Ok(());
+                return Ok(None);
             }
         }
         // The writer answers after it has tried to write what was handed to it before.
@@ -96,13 +97,14 @@ impl Sessions {
         if self.ledger.is_broken() {
             return Err(LedgerError::Stopped);
         }
-        if let Some(found) = found {
-            let mut table = self.table();
-            let known = table.known.entry(hash).or_insert_with(|| Known::of(&found));
-            known.label = known.label.join(found.label);
-            self.bound(&mut table);
-        }
-        Ok(())
+        let Some(found) = found else { return Ok(None) };
+        let mut table = self.table();
+        let known = table.known.entry(hash).or_insert_with(|| Known::of(&found));
+        known.label = known.label.join(found.label);
+        let label = known.label;
+        // It may find no room, so the label is handed out as well.
+        self.bound(&mut table);
+        Ok(Some(label))
     }
 
     /// The label that a session has reached by now; asking counts as coming back to it.
@@ -208,8 +210,8 @@ mod tests {
     }
 
     async fn recalled(sessions: &Sessions, session: &str) -> Option<Label> {
-        sessions.recall("a", session).await.unwrap();
-        sessions.label("a", session)
+        let recalled = sessions.recall("a", session).await.unwrap();
+        recalled.max(sessions.label("a", session))
     }
 
     #[tokio::test]
