@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use policies::decision::Standing;
-use policies::{Decision, Label, Outcome, PolicySet, Profile, Target};
+use policies::{Decision, Declassifier, Label, Outcome, PolicySet, Profile, Target};
 
 use super::record::{Action, Declassified, Destination, Entry, Event};
 use crate::ledger::Row;
 
 /// Operation of a second answer that nobody is shown.
 const SHADOW: &str = "shadow";
+/// What lowers a label.
+const OBSERVER: &str = "observing policy";
+const MASK: &str = "masking";
 
 /// What is to be said of a request besides its row.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +37,6 @@ impl Trail {
             Outcome::Serve(plan) => Some(plan),
             Outcome::Refuse(_) => None,
         };
-        let lowered = plan.filter(|plan| plan.declassified && plan.label() < labelled.label);
         Self {
             because: labelled.because.clone(),
             kinds: labelled.kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
@@ -43,10 +45,13 @@ impl Trail {
                 .map(|(topic, score)| (topic.as_str(), percent(score)))
                 .collect(),
             doubt: labelled.doubt.iter().map(|doubt| doubt.as_str()).collect(),
-            declassified: lowered.map(|plan| Declassified {
-                by: "observing policy",
-                from: labelled.label,
-                to: plan.label(),
+            declassified: plan.and_then(|plan| plan.declassified).map(|lowered| Declassified {
+                by: match lowered.by {
+                    Declassifier::Observer => OBSERVER,
+                    Declassifier::Mask => MASK,
+                },
+                from: lowered.from,
+                to: lowered.to,
             }),
             refused: plan.is_none(),
             barred: decision.alternatives.iter().any(|other| other.standing == Standing::NotCleared),
@@ -57,7 +62,7 @@ impl Trail {
     /// The trail of a shadow: what was found is the request's, where it goes is its own.
     #[must_use]
     pub fn of_shadow(&self) -> Self {
-        Self { sent: Vec::new(), refused: false, declassified: None, ..self.clone() }
+        Self { sent: Vec::new(), refused: false, ..self.clone() }
     }
 
     /// Notes that a place is given the data.
@@ -129,6 +134,8 @@ impl Trail {
         let left = self.sent.iter().any(|to| to.location != "local");
         if self.refused {
             Action::Refused
+        } else if left && self.declassified.as_ref().is_some_and(|lowered| lowered.by == MASK) {
+            Action::Masked
         } else if self.barred && !left {
             Action::KeptLocal
         } else {

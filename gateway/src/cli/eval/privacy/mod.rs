@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use clap::Args;
 use policies::{CallerFacts, PolicySet};
+use router_model::names::NamesMode;
 use router_model::{Classifier, Prompt};
 
 use super::super::lines::Lines;
@@ -60,6 +61,9 @@ pub(in super::super) struct Options {
         default_value = "synth,hn_synth,evasion,presidio"
     )]
     synthetic: Vec<String>,
+    /// Leave out the model that finds names in free text: patterns, secrets and topics alone.
+    #[arg(long)]
+    no_names: bool,
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
@@ -67,8 +71,13 @@ pub(in super::super) struct Options {
 
 pub(super) fn run(options: &Options) -> Outcome {
     let overrides = Overrides { policy: options.policy.clone(), ..Overrides::default() };
-    let config = options.common.load(overrides)?;
-    let classifier = Classifier::new(config.router.classifier()).map_err(|error| CliError::fault(&error))?;
+    let mut config = options.common.load(overrides)?;
+    // How hard a text is to answer is not the question here.
+    config.router.encoder = false;
+    if options.no_names {
+        config.detection.names = NamesMode::Off;
+    }
+    let classifier = super::super::whole_classifier(&config)?;
     let presets = presets(options.policy.is_some())?;
     let mut policies: Vec<&PolicySet> = presets.iter().collect();
     if options.policy.is_some() {
@@ -119,7 +128,7 @@ fn measure(
     report: &mut Report,
 ) {
     let started = Instant::now();
-    let sensitivity = classifier.classify(&Prompt::from_text(&item.text)).sensitivity;
+    let sensitivity = classifier.classify_fully(&Prompt::from_text(&item.text)).sensitivity;
     report.took(item.text.len(), started.elapsed());
     let mut tally = Tally::of(item, &sensitivity.findings);
     if let Some(level) = item.level {
