@@ -8,7 +8,6 @@ mod bootstrap;
 pub mod bounds;
 mod calibration;
 mod curve;
-pub mod privacy;
 mod rng;
 mod router;
 mod row;

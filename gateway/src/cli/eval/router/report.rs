@@ -1,6 +1,6 @@
 //! The figures of an evaluation, for people, documents, programs and the eye.
 
-use comfy_table::{TableStyle, presets};
+use comfy_table::{CellAlignment, Table, TableStyle, presets};
 use router_model::measure::{BINS, Bin, Estimate, Evaluation, Figures, Scored, reliability};
 use serde::Serialize;
 
@@ -9,7 +9,6 @@ use super::super::super::plot::{Axis, Line, Plot, Role};
 use super::Options;
 use super::item::{Item, Reader};
 use super::rungs::Latency;
-use crate::cli::eval::table::table;
 
 /// Under what conditions the figures were made.
 #[derive(Debug, Serialize)]
@@ -254,4 +253,21 @@ fn written(estimate: Option<Estimate>, number: impl Fn(f64) -> String) -> String
 
 fn dash() -> String {
     String::from("-")
+}
+
+fn table<const N: usize>(
+    style: TableStyle,
+    header: &[&str; N],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(style);
+    table.set_header(*header);
+    rows.for_each(|row| {
+        table.add_row(row);
+    });
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
 }
