@@ -261,8 +261,8 @@ impl Reader<'_> {
         }
         let start = self.at;
         let is_tag = self.word(tag);
-        // Cut off in the middle, it is a word of the conversation all the same.
-        self.tagged = is_tag || self.at > start && self.peek().is_none();
+        // Cut off in the middle, it is a word of the conversation all the same; a letter of it can be any word's.
+        self.tagged = is_tag || self.at > start + 1 && self.peek().is_none();
         if !is_tag || !self.joint() {
             return self.stop();
         }
