@@ -81,6 +81,9 @@ pub enum Error {
     /// The ledger cannot be written, and the request may not run unaccounted.
     #[error("the ledger cannot be written, and this team's budget does not allow unaccounted requests")]
     Unaccountable(#[source] LedgerError),
+    /// The audit record cannot be written, and the policy lets nothing leave without it.
+    #[error("the audit record cannot be written, and the policy lets nothing leave this machine without one")]
+    Unauditable(#[source] LedgerError),
     /// The ledger failed otherwise.
     #[error("the ledger failed")]
     Ledger(#[source] LedgerError),
@@ -162,6 +165,7 @@ impl Error {
             Self::Format { .. } => Origin::Downstream,
             Self::Upstream { .. } => Origin::Upstream,
             Self::Unaccountable(_)
+            | Self::Unauditable(_)
             | Self::Ledger(_)
             | Self::Deadline(_)
             | Self::Gate(_)
@@ -189,6 +193,7 @@ impl Error {
             },
             Self::Budget(_) => "budget",
             Self::Unaccountable(_) => "unaccountable",
+            Self::Unauditable(_) => "unauditable",
             Self::Ledger(_) => "ledger",
             Self::Local(error) => error.kind(),
             Self::Format { .. } => "invalid_format",
@@ -224,6 +229,7 @@ impl Error {
                     | local_runtime::Error::RequestTooLong { .. }
             ),
             Self::Unaccountable(_)
+            | Self::Unauditable(_)
             | Self::Ledger(_)
             | Self::Draining
             | Self::SlowBody
@@ -260,7 +266,8 @@ impl Error {
         match self {
             Self::Upstream { fault, .. } => !matches!(fault, UpstreamFault::TooLarge(_)),
             Self::Local(error) => !matches!(error, local_runtime::Error::InvalidRequest { .. }),
-            Self::Format { .. } => true,
+            // Another target may be on this machine.
+            Self::Format { .. } | Self::Unauditable(_) => true,
             _ => false,
         }
     }

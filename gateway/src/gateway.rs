@@ -6,6 +6,7 @@ use policies::{PolicySet, PriceTable};
 use router_model::Classifier;
 use tokio::net::TcpListener;
 
+use crate::audit::{Entry, Event};
 use crate::config::Config;
 use crate::drift::{Drift, Settings, Setup};
 use crate::encoder::LocalEncoder;
@@ -15,6 +16,7 @@ use crate::ledger::{Budgets, Ledger, LedgerError, month_start_ms};
 use crate::mask::Vaults;
 use crate::portfolio::Portfolio;
 use crate::router::{Exchanged, LoadError, RouterModel};
+use crate::sessions::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::upstream::SetupError;
@@ -104,7 +106,7 @@ impl Gateway {
     /// # Errors
     /// [`BuildError`].
     pub fn build_with(config: Config, clock: Clock, router: RouterModel) -> Result<Arc<Self>, BuildError> {
-        let ledger = Ledger::open(&config.ledger)?;
+        let ledger = Ledger::open(&config.ledger, config.audit.clone(), clock())?;
         let month = month_start_ms(clock());
         let reader = crate::ledger::Store::open(&config.ledger)?;
         let mut spent = std::collections::HashMap::new();
@@ -114,17 +116,18 @@ impl Gateway {
         let budgets = Budgets::new(&config.teams, month, |team| spent.get(team).copied().unwrap_or_default());
         let drift = Drift::new(drift_setup(&config), &router.revision());
         let portfolio = Portfolio::new(&config)?;
+        ledger.audit(Entry::of_gateway(Event::Started, clock(), config.policy.revision()));
         Ok(Arc::new(Self {
             policy: config.policy.clone(),
             prices: config.prices.clone(),
             router,
             drift,
             portfolio,
-            ledger,
             budgets,
-            callers: Callers::new(&config),
+            callers: Callers::new(&config, Sessions::load(&reader, ledger.clone(), clock.clone())?),
             vaults: Vaults::default(),
             metrics: Metrics::default(),
+            ledger,
             shadows: Shadows::default(),
             tasks: Tasks::default(),
             clock,

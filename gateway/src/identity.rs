@@ -1,15 +1,14 @@
 //! Who asks: keys, teams, sessions.
 //!
 //! A virtual key is shown once and stored as its SHA-256 (it carries 244 random bits, so no salt is needed).
-//! Where no key is required, the team comes from a header. The label that a session has reached is kept in
-//! memory and only rises.
+//! Where no key is required, the team comes from a header. The label that a session has reached only rises
+//! ([`crate::sessions`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use policies::{CallerFacts, Label};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{Key, Ledger, LedgerError};
+use crate::sessions::{SessionHash, Sessions};
 
 /// Start of every virtual key.
 pub const KEY_PREFIX: &str = "sk-sluice-";
@@ -24,9 +24,6 @@ pub const KEY_PREFIX: &str = "sk-sluice-";
 pub const DEFAULT_TEAM: &str = "default";
 /// How long a looked-up key is believed; a revocation takes effect after this at the latest.
 const KEY_BELIEVED: Duration = Duration::from_secs(5);
-/// How long a session's label is remembered after its last request.
-const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
-const SESSIONS_MAX: u64 = 200_000;
 const HEADER_CHARS_MAX: usize = 256;
 
 /// Who asks.
@@ -43,29 +40,24 @@ pub struct Identity {
 pub struct Callers {
     require_key: bool,
     keys: Cache<[u8; 32], Option<Arc<Key>>>,
-    sessions: Cache<(String, String), Label>,
+    sessions: Sessions,
 }
 
 impl Callers {
-    /// With the settings of a configuration.
+    /// With the settings of a configuration and the sessions of its ledger.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, sessions: Sessions) -> Self {
         Self {
             require_key: config.require_key,
             keys: Cache::builder().max_capacity(10_000).time_to_live(KEY_BELIEVED).build(),
-            sessions: Cache::builder()
-                .max_capacity(SESSIONS_MAX)
-                // The newest sessions are kept; the default policy would turn new ones away.
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(SESSION_IDLE)
-                .build(),
+            sessions,
         }
     }
 
-    /// Identifies the caller of a request.
+    /// Identifies the caller of a request, and recalls the label of their session.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`], or [`Error::Invalid`] for a faulty header.
+    /// [`Error::Unauthorized`], [`Error::Invalid`] for a faulty header, or [`Error::Ledger`].
     pub async fn identify(
         &self,
         headers: &HeaderMap,
@@ -91,6 +83,10 @@ impl Callers {
             None => text_header(headers, "x-sluicegate-team")?.unwrap_or_else(|| DEFAULT_TEAM.to_owned()),
         };
         let session = text_header(headers, "x-session-id")?.unwrap_or_default();
+        let session_label = match &*session {
+            "" => None,
+            session => self.sessions.recall(&team, session).await.map_err(Error::Ledger)?,
+        };
         let label = text_header(headers, "x-sluicegate-label")?
             .map(|word| {
                 word.parse::<Label>().map_err(|error| Error::invalid("x-sluicegate-label", error.to_string()))
@@ -106,7 +102,7 @@ impl Callers {
                 user: String::new(),
                 tier,
                 label,
-                session_label: None,
+                session_label,
                 team,
             },
             session,
@@ -116,19 +112,24 @@ impl Callers {
     /// The label that a session has reached by now.
     #[must_use]
     pub fn session_label(&self, identity: &Identity) -> Option<Label> {
-        let key = (identity.facts.team.clone(), identity.session.clone());
-        if identity.session.is_empty() { None } else { self.sessions.get(&key) }
+        if identity.session.is_empty() {
+            return None;
+        }
+        let known = self.sessions.label(&identity.facts.team, &identity.session);
+        known.max(identity.facts.session_label)
+    }
+
+    /// What the session of a team is known by, where it must not be named.
+    #[must_use]
+    pub fn session_hash(&self, team: &str, session: &str) -> SessionHash {
+        self.sessions.hash(team, session)
     }
 
     /// Raises the label of a session.
     pub fn raise_session(&self, identity: &Identity, label: Label) {
-        if identity.session.is_empty() || label == Label::Public {
-            return;
+        if !identity.session.is_empty() {
+            self.sessions.raise(&identity.facts.team, &identity.session, label);
         }
-        let key = (identity.facts.team.clone(), identity.session.clone());
-        self.sessions
-            .entry(key)
-            .and_upsert_with(|before| before.map_or(label, |entry| entry.into_value().join(label)));
     }
 
     async fn key(&self, secret: &str, ledger: &Ledger) -> Result<Arc<Key>, Error> {

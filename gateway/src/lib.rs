@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod ask;
+pub mod audit;
 pub mod classification;
 pub mod cli;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod provision;
 pub mod refine;
 pub mod router;
 pub mod server;
+pub mod sessions;
 pub mod settlement;
 pub mod tasks;
 pub mod telemetry;

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin::AdminPlane;
+use crate::audit::{Entry, Event};
 use crate::config::{Server, Tls};
 use crate::gateway::{Gateway, Parts};
 use crate::http::{DataPlane, accept};
@@ -61,6 +62,7 @@ pub async fn serve_planes(
 pub async fn finish(gateway: &Gateway) {
     gateway.tasks.drain().await;
     let ledger = gateway.ledger.clone();
+    ledger.audit(Entry::of_gateway(Event::Stopped, gateway.now_ms(), gateway.policy.revision()));
     let _ = tokio::task::spawn_blocking(move || ledger.stop(LEDGER_PATIENCE)).await;
     let runtimes: Vec<_> = gateway.portfolio.locals.iter().flat_map(|local| local.runtimes()).collect();
     // Each waits for the end of a step.

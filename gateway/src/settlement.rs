@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use local_runtime::OutputFlag;
-use policies::{Cost, Decision, Location, Money, Outcome, Price, Profile, Target, Usage, UsageSource};
+use policies::{Cost, Decision, Label, Location, Money, Outcome, Price, Profile, Target, Usage, UsageSource};
 
+use crate::audit::Trail;
+use crate::error::Error;
 use crate::execute::Shadow;
 use crate::gateway::Gateway;
 use crate::ledger::{Finish, Reservation, Row};
@@ -68,6 +70,8 @@ pub struct Account {
     kept: bool,
     /// The second answer that nobody is shown, begun once the first one was served.
     shadow: Option<Box<Shadow>>,
+    /// What the audit chain is told; `None` until something was decided.
+    trail: Option<Box<Trail>>,
     settled: bool,
 }
 
@@ -94,6 +98,7 @@ impl Account {
             weak: None,
             kept: false,
             shadow: None,
+            trail: None,
             settled: false,
         }
     }
@@ -123,6 +128,7 @@ impl Account {
 
     /// Notes what classification and decision said.
     pub fn decided(&mut self, profile: &Profile, decision: &Decision) {
+        self.follow(Trail::of(&self.gateway.policy, profile, decision));
         let row = &mut *self.row;
         row.label = decision.labelled.label;
         row.kinds = join(decision.labelled.kinds.iter().map(|(kind, count)| format!("{kind}={count}")));
@@ -211,6 +217,48 @@ impl Account {
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Cost {
         self.price.map_or(Cost::Unpriced, |price| Cost::Priced(price.cost(usage)))
+    }
+
+    /// Takes up a trail for the audit chain.
+    pub fn follow(&mut self, trail: Trail) {
+        self.trail = Some(Box::new(trail));
+    }
+
+    /// Notes that a target is given the request. Before one that is not on this machine the audit chain is told, and where
+    /// the policy says so, the record is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Unauditable`]; then nothing may be sent.
+    pub async fn depart(&mut self, target: &Target, label: Label) -> Result<(), Error> {
+        let session = self.session_hash();
+        let (gateway, row) = (&self.gateway, &*self.row);
+        let Some(trail) = &mut self.trail else { return Ok(()) };
+        trail.goes_to(target, label);
+        if target.location == Location::Local {
+            return Ok(());
+        }
+        let entry = trail.sending(row, session, gateway.now_ms());
+        if gateway.policy.requires_audit() {
+            return gateway.ledger.audit_now(entry).await.map_err(Error::Unauditable);
+        }
+        gateway.ledger.audit(entry);
+        Ok(())
+    }
+
+    /// Notes what became of the request at the last target.
+    pub fn arrived(&mut self, result: &'static str) {
+        if let Some(trail) = &mut self.trail {
+            trail.came_to(result);
+        }
+    }
+
+    /// The session as the audit chain names it; empty without one.
+    fn session_hash(&self) -> String {
+        if self.row.session.is_empty() {
+            return String::new();
+        }
+        let hash = self.gateway.callers.session_hash(&self.row.team, &self.row.session);
+        hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Notes what was used.
@@ -334,6 +382,7 @@ impl Account {
         // A call that was sent and never answered may be billed in full: the upstream does not know that we left.
         self.failed_attempt(true);
         self.discard_weak();
+        let session = self.session_hash();
         let row = &mut *self.row;
         row.outcome = outcome;
         row.status = status;
@@ -351,9 +400,11 @@ impl Account {
             self.gateway.drift.answered(confidence);
         }
         self.gateway.metrics.settled(row);
-        self.gateway.ledger.settle(row.clone());
+        let trail = self.trail.take();
+        let entry = trail.as_deref().map(|trail| trail.settled(row, session, self.gateway.now_ms()));
+        self.gateway.ledger.settle(row.clone(), entry);
         if let Some(shadow) = self.shadow.take().filter(|_| outcome == Finish::Completed) {
-            shadow.begin(&self.gateway, row);
+            shadow.begin(&self.gateway, row, trail.as_deref());
         }
     }
 }

@@ -23,7 +23,7 @@ use policies::Rung;
 
 use crate::config::Telemetry;
 use crate::drift::Figures;
-use crate::ledger::Row;
+use crate::ledger::{Ledger, Row};
 
 /// Span and attribute names.
 pub mod names {
@@ -169,8 +169,17 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Requests that wait for the embedded model.
     pub local_queue: Gauge,
-    /// Ledger rows lost.
-    pub ledger_dropped: Gauge,
+    ledger_dropped: Gauge,
+    ledger_broken: Gauge,
+    audit: AuditGauges,
+}
+
+/// Where the audit chain stands, as it was when the metrics were asked for.
+#[derive(Debug, Default)]
+struct AuditGauges {
+    sequence: Gauge,
+    head: Gauge,
+    lost: Gauge,
 }
 
 /// What is known about drift, as it was when the metrics were asked for.
@@ -281,6 +290,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             local_queue: Gauge::default(),
             ledger_dropped: Gauge::default(),
+            ledger_broken: Gauge::default(),
+            audit: AuditGauges::default(),
         };
         metrics.register();
         metrics
@@ -412,6 +423,37 @@ impl Metrics {
             "Ledger rows lost since the start: an alarm",
             self.ledger_dropped.clone(),
         );
+        registry.register(
+            "sluicegate_ledger_broken",
+            "1 while the ledger cannot be written and what it is to hold waits in memory: an alarm",
+            self.ledger_broken.clone(),
+        );
+        registry.register(
+            "sluicegate_audit_sequence",
+            "Number of the last audit record on disk",
+            self.audit.sequence.clone(),
+        );
+        registry.register(
+            "sluicegate_audit_head",
+            "The first 52 bits of that record's hash, so that the chain can be compared with what was scraped",
+            self.audit.head.clone(),
+        );
+        registry.register(
+            "sluicegate_audit_lost",
+            "Audit records lost since the start: an alarm",
+            self.audit.lost.clone(),
+        );
+    }
+
+    /// Shows the state of the ledger.
+    pub fn kept(&self, ledger: &Ledger) {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let head = ledger.audit_head();
+        self.ledger_dropped.set(whole(ledger.dropped()));
+        self.ledger_broken.set(i64::from(ledger.is_broken()));
+        self.audit.sequence.set(whole(head.sequence));
+        self.audit.head.set(whole(head.hash.fingerprint()));
+        self.audit.lost.set(whole(ledger.audit_lost()));
     }
 
     /// Counts a settled request.

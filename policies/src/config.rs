@@ -73,6 +73,9 @@ struct RawPolicy {
     /// Try the next cleared target when one fails.
     #[serde(default = "yes")]
     fall_back: bool,
+    /// `best-effort`, or `required`: nothing leaves the machine before its audit record is on disk.
+    #[serde(default = "best_effort")]
+    audit: String,
     /// Entity kind to label.
     #[serde(default)]
     labels: BTreeMap<String, Label>,
@@ -164,6 +167,9 @@ const fn default_topic_at() -> f32 {
 }
 const fn yes() -> bool {
     true
+}
+fn best_effort() -> String {
+    String::from("best-effort")
 }
 fn serve_local() -> String {
     String::from("serve-local")
@@ -261,7 +267,16 @@ impl Check<'_> {
                 WhenCloudFails::Refuse
             }
         };
+        let requires_audit = match raw.audit.as_str() {
+            "best-effort" => false,
+            "required" => true,
+            other => {
+                self.fault("audit", format!("`{other}` is neither `best-effort` nor `required`"));
+                true
+            }
+        };
         PolicySet {
+            requires_audit,
             revision: Arc::from(format!("{}-{}", raw.name, &hash[..8])),
             on_doubt: raw.on_doubt,
             default_label: raw.default_label,

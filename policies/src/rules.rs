@@ -121,6 +121,7 @@ pub struct PolicySet {
     pub(crate) quality_min: f32,
     pub(crate) cloud_unavailable: WhenCloudFails,
     pub(crate) fall_back: bool,
+    pub(crate) requires_audit: bool,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -154,6 +155,22 @@ impl PolicySet {
     #[must_use]
     pub const fn falls_back(&self) -> bool {
         self.fall_back
+    }
+
+    /// Must the audit record of what leaves this machine be on disk before its first byte is sent?
+    #[must_use]
+    pub const fn requires_audit(&self) -> bool {
+        self.requires_audit
+    }
+
+    /// The topics that reach this policy's thresholds, with their scores.
+    pub fn topics_above<'a>(
+        &'a self,
+        sensitivity: &'a Sensitivity,
+    ) -> impl Iterator<Item = (Topic, f32)> + 'a {
+        let scored =
+            self.topics.iter().map(|(topic, rule)| (*topic, rule.at, topic_score(sensitivity, *topic)));
+        scored.filter(|(_, at, score)| score >= at).map(|(topic, _, score)| (topic, score))
     }
 
     /// Expected chance of a good enough answer that is asked of a target, in `[0, 1]`.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is the point of a test")]
 
 mod accounting;
+mod audit;
 mod cascade;
 mod commands;
 mod doubt;

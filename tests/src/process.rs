@@ -112,6 +112,12 @@ impl Gateway {
         Self::start(Directory::Own(own), &format!("{config}\n[local]\nenabled = false\n"), &[]).await
     }
 
+    /// The same in a given directory.
+    pub async fn without_model_in(directory: &Path, config: &str) -> Self {
+        let given = Directory::Given(directory.to_owned());
+        Self::start(given, &format!("{config}\n[local]\nenabled = false\n"), &[]).await
+    }
+
     /// Starts a gateway with the small model and waits until it is ready.
     pub async fn with_model(config: &str) -> Self {
         Self::with_model_in(None, config, &[]).await

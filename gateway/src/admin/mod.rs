@@ -46,9 +46,10 @@ impl Plane for AdminPlane {
             "/admin/v1/prices" => prices(gateway),
             "/admin/v1/models" => local_models(gateway),
             "/admin/v1/drift" => drift::show(gateway).await,
+            "/admin/v1/audit/head" => audit_head(gateway),
             _ => fault(
                 StatusCode::NOT_FOUND,
-                "there is /metrics, /healthz, /readyz, /admin/v1/spend, /admin/v1/prices, /admin/v1/models and /admin/v1/drift",
+                "there is /metrics, /healthz, /readyz, /admin/v1/spend, /admin/v1/prices, /admin/v1/models, /admin/v1/audit/head and /admin/v1/drift",
             ),
         }
     }
@@ -73,7 +74,7 @@ fn metrics(gateway: &Gateway) -> Response<ResponseBody> {
     let runtimes = gateway.portfolio.locals.iter().filter_map(|local| local.runtime());
     let queue: usize = runtimes.map(|runtime| runtime.load_now().waiting).sum();
     gateway.metrics.local_queue.set(i64::try_from(queue).unwrap_or(i64::MAX));
-    gateway.metrics.ledger_dropped.set(i64::try_from(gateway.ledger.dropped()).unwrap_or(i64::MAX));
+    gateway.metrics.kept(&gateway.ledger);
     gateway.metrics.watched(&gateway.drift.figures(), gateway.router.revision());
     let mut response = Response::new(ResponseBody::full(gateway.metrics.encode()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -103,6 +104,14 @@ async fn spend(gateway: &Gateway, query: &str) -> Response<ResponseBody> {
         Ok(report) => json_response(StatusCode::OK, &json!(report)),
         Err(error) => fault(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
+}
+
+/// The last audit record on disk, for noting it elsewhere.
+fn audit_head(gateway: &Gateway) -> Response<ResponseBody> {
+    let head = gateway.ledger.audit_head();
+    let told = json!({"sequence": head.sequence, "hash": head.hash.to_string(), "seal": gateway.config.audit.name(),
+        "lost": gateway.ledger.audit_lost()});
+    json_response(StatusCode::OK, &told)
 }
 
 /// The embedded models: state, load, memory; and the router model.

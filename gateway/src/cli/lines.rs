@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
 use super::{CliError, say};
@@ -35,11 +36,15 @@ impl<T> Lines<T> {
         Self { items, faults: Vec::new(), faults_beyond: 0 }
     }
 
-    /// Reads a file, `-` being standard input.
+    /// Reads a file, `-` being standard input; one that ends in `.gz` is unpacked.
     pub(super) fn read(path: &Path, parse: impl FnMut(&[u8]) -> Result<T, String>) -> Result<Self, CliError> {
         let fault = |error: std::io::Error| CliError::Fault(format!("{}: {error}", path.display()));
         if path.as_os_str() == "-" {
             return Self::from(std::io::stdin().lock(), parse).map_err(fault);
+        }
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            let packed = MultiGzDecoder::new(File::open(path).map_err(fault)?);
+            return Self::from(BufReader::new(packed), parse).map_err(fault);
         }
         Self::from(BufReader::new(File::open(path).map_err(fault)?), parse).map_err(fault)
     }

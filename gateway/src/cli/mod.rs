@@ -3,6 +3,7 @@
 //! Exit codes: 0 ok, 1 found a fault, 2 wrong usage. Results go to standard output, everything else to
 //! standard error.
 
+mod audit;
 mod chat;
 mod check;
 mod classify;
@@ -75,6 +76,9 @@ enum Command {
     /// Virtual keys: shown once, stored hashed.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// The audit chain: what was decided about each request and where its data went.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// What was spent, and what it would have cost.
     Report(report::Options),
     /// Requests as JSON lines: graded ones to tune and train on, or all of them; no text.
@@ -124,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Eval(command) => eval::run(&command),
         Command::Models(command) => models::run(&command),
         Command::Keys(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Report(options) => report::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Replay(options) => replay::run(&options),

@@ -72,7 +72,9 @@ async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     load_encoder(gateway.clone());
     load_router_encoder(gateway.clone());
     load_names(gateway.clone());
+    let ledger = gateway.ledger.clone();
     server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
+    say(&format!("audit head: {}", ledger.audit_head()));
     say("stopped: every request is settled");
     Ok(())
 }
@@ -91,6 +93,8 @@ fn announce(gateway: &Gateway) {
         config.prices.source,
         config.prices.version
     ));
+    let required = if gateway.policy.requires_audit() { "; nothing leaves without its record" } else { "" };
+    say(&format!("audit head: {} ({}{required})", gateway.ledger.audit_head(), config.audit.name()));
     for upstream in &gateway.portfolio.upstreams {
         let upstream = &upstream.config;
         let key = match &upstream.api_key {

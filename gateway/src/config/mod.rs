@@ -20,6 +20,7 @@ use router_model::ClassifierConfig;
 use router_model::names::NamesMode;
 use router_model::sensitivity::DetectorConfig;
 
+use crate::audit::Seal;
 use crate::drift::Reference;
 
 pub use docs::reference;
@@ -42,6 +43,8 @@ pub struct Config {
     pub ledger: PathBuf,
     /// Keep the complexity model's features in it?
     pub ledger_features: bool,
+    /// How the audit chain in it is sealed.
+    pub audit: Seal,
     /// Embedded models that answer, the default one first; empty if none is to run.
     pub locals: Vec<Local>,
     /// Embedded encoder, if one is to run.

@@ -20,6 +20,9 @@ pub(super) struct RawConfig {
     /// Where requests are accounted.
     #[serde(default)]
     pub ledger: RawLedger,
+    /// The audit chain.
+    #[serde(default)]
+    pub audit: RawAudit,
     /// State shared by several replicas.
     pub shared: Option<RawShared>,
     /// The embedded model.
@@ -112,6 +115,16 @@ pub(super) struct RawLedger {
     /// of the last turn (lengths, digits, question marks, words of a kind), never a word of it. `sluicegate export` then
     /// writes rows that the router model can be trained on. Default false; about 500 bytes a request.
     pub features: bool,
+}
+
+/// `[audit]`: the chain of audit records, which lies in the ledger and is always written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAudit {
+    /// Key that seals the chain (`env:NAME` or `file:PATH`), at least 32 bytes drawn at random (`openssl rand -hex 32`). With
+    /// it nobody who can write to the ledger, but does not know the key, can make a chain that verifies. Default: no key; the
+    /// chain then shows changes only to those who noted its head. A chain that was sealed is not continued without a key.
+    pub key: Option<String>,
 }
 
 /// `[shared]`: state shared by several replicas.

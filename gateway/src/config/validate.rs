@@ -19,6 +19,7 @@ use super::{
     Admin, Config, ConfigError, Detection, Embedding, Local, Model, Overrides, Router, SecretRef, Server,
     Store, Team, Telemetry, Tls, Upstream,
 };
+use crate::audit::Seal;
 use crate::drift::Reference;
 use crate::local::model_name;
 
@@ -82,6 +83,7 @@ impl Check<'_> {
             self.routed_names(policy, &upstreams);
         }
         let ledger = self.ledger(&raw.ledger.url);
+        let audit = self.seal(raw.audit.key.as_deref());
         let store = Store {
             cache_dir: raw.local.cache_dir.as_deref().map(PathBuf::from),
             onnxruntime: raw.local.onnxruntime.as_deref().map(PathBuf::from),
@@ -98,6 +100,7 @@ impl Check<'_> {
             require_key,
             ledger,
             ledger_features: raw.ledger.features,
+            audit,
             embedding,
             locals,
             store,
@@ -171,6 +174,19 @@ impl Check<'_> {
             self.fault("admin.listen", "off loopback the admin plane needs admin.token = \"env:NAME\"");
         }
         Admin { listen, token }
+    }
+
+    fn seal(&mut self, key: Option<&str>) -> Seal {
+        let Some(key) = key else { return Seal::default() };
+        let secret = SecretRef::parse(key).and_then(|reference| reference.resolve());
+        let seal = match secret {
+            Ok(secret) => Seal::keyed(secret.expose().as_bytes()).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        seal.unwrap_or_else(|message| {
+            self.fault("audit.key", message);
+            Seal::default()
+        })
     }
 
     fn ledger(&mut self, url: &str) -> PathBuf {

@@ -97,11 +97,13 @@ pub async fn execute<R: Ask>(
         let is_last = targets.peek().is_none() && weak.is_none();
         match attempt(gateway, call, plan, target, account, is_last, weak.as_ref()).await {
             Ok(Attempt::GivenUp(mut tally)) => {
+                account.arrived("given_up");
                 account.flagged(&std::mem::take(&mut tally.flags));
                 note_weakness(account, plan, target, "the beginning of the local answer", tally);
                 weak = Some(Weak::GivenUp(target.clone()));
             }
             Ok(Attempt::Answer(mut answer)) => {
+                account.arrived(if answer.is_error() { "error" } else { "answered" });
                 account.flagged(&answer.take_flags());
                 if answer.is_error() {
                     account.failed_attempt(false);
@@ -126,6 +128,7 @@ pub async fn execute<R: Ask>(
                 return Ok((answer, target.clone()));
             }
             Err(error) => {
+                account.arrived(error.kind());
                 account.failed_attempt(error.may_be_billed());
                 if is_last || !(error.falls_back() || weak.is_some()) {
                     return Err(error);
@@ -156,6 +159,7 @@ async fn attempt<R: Ask>(
     is_last: bool,
     weak: Option<&Weak>,
 ) -> Result<Attempt, Error> {
+    account.depart(target, plan.label()).await?;
     match target.location {
         Location::Local => R::answer_locally(gateway, call, plan, target, &account.id()).await,
         Location::OnPrem | Location::Cloud => {
@@ -211,8 +215,11 @@ async fn serve_weak<R: Ask>(
         }
         Weak::GivenUp(target) => {
             account.attempt(&target);
+            account.depart(&target, plan.label()).await?;
             let plan = plan.without_judgement();
-            match R::answer_locally(gateway, call, &plan, &target, &account.id()).await? {
+            let answered = R::answer_locally(gateway, call, &plan, &target, &account.id()).await;
+            account.arrived(answered.as_ref().map_or_else(Error::kind, |_| "answered"));
+            match answered? {
                 Attempt::Answer(mut answer) => {
                     account.flagged(&answer.take_flags());
                     Ok((answer, target))

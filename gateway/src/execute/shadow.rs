@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Answer, Call, execute};
 use crate::ask::Ask;
+use crate::audit::Trail;
 use crate::error::{Error, UpstreamFault};
 use crate::gateway::Gateway;
 use crate::http::chat::ChatRequest;
@@ -101,7 +102,7 @@ impl Shadow {
     }
 
     /// Begins, if there is a place and money for it. `served` is the row of the answer that was served.
-    pub fn begin(self: Box<Self>, gateway: &Arc<Gateway>, served: &Row) {
+    pub fn begin(self: Box<Self>, gateway: &Arc<Gateway>, served: &Row, trail: Option<&Trail>) {
         let target = self.plan.target();
         let is_local = target.location == Location::Local;
         // What was to be compared with it did not answer: it would be compared with itself.
@@ -120,6 +121,9 @@ impl Shadow {
         let mut account = Account::open(gateway.clone(), crate::http::request_id());
         account.compared(false);
         self.describe(account.row(), served);
+        if let Some(trail) = trail {
+            account.follow(trail.of_shadow());
+        }
         account.destined(target);
         account.reserve(amount, held);
         let (gateway, parent) = (gateway.clone(), served.id.clone());

@@ -73,7 +73,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
         Error::Budget(BudgetError::Unpriced { .. }) => {
             (StatusCode::FORBIDDEN, "permission_error", Some("unpriced_model"))
         }
-        Error::Unaccountable(_) | Error::Ledger(_) => {
+        Error::Unaccountable(_) | Error::Unauditable(_) | Error::Ledger(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("ledger_unavailable"))
         }
         Error::Local(error) => match error {
@@ -113,7 +113,9 @@ fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::Local(local_runtime::Error::Busy { retry_after, .. }) => Some(*retry_after),
         Error::Refused { refusal: Refusal::Unavailable(_), .. } => Some(Duration::from_secs(5)),
-        Error::Unaccountable(_) | Error::Ledger(_) | Error::Draining => Some(Duration::from_secs(5)),
+        Error::Unaccountable(_) | Error::Unauditable(_) | Error::Ledger(_) | Error::Draining => {
+            Some(Duration::from_secs(5))
+        }
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
-const STEPS: &[&str] = &[ROWS_KEYS_FEEDBACK, REPLAY_AND_JUDGEMENTS];
+const STEPS: &[&str] = &[ROWS_KEYS_FEEDBACK, REPLAY_AND_JUDGEMENTS, AUDIT_AND_SESSIONS];
 
 /// The first one may find its tables: a process could die between making them and noting the number.
 const ROWS_KEYS_FEEDBACK: &str = "
@@ -69,6 +69,29 @@ CREATE TABLE judgements (
   PRIMARY KEY (request_id, judge)
 ) STRICT;
 CREATE INDEX requests_shadow ON requests (shadow_of) WHERE shadow_of <> '';
+";
+
+/// The audit chain, whose records stand beside what they are looked up by; what happened is only ever added, one number after
+/// the other, and the triggers refuse everything else (an `INSERT OR REPLACE` too, which fires no trigger for what it deletes).
+/// `session_labels` is what sessions have reached: a keyed hash of the session, the label's rank. The key is drawn once.
+const AUDIT_AND_SESSIONS: &str = "
+CREATE TABLE audit (
+  sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, team TEXT NOT NULL, record TEXT NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_time ON audit (time_ms);
+CREATE TRIGGER audit_is_added_to BEFORE INSERT ON audit
+  WHEN NEW.sequence IS NOT (SELECT COALESCE(MAX(sequence), 0) + 1 FROM audit)
+  BEGIN SELECT RAISE(ABORT, 'audit records follow one another'); END;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+  BEGIN SELECT RAISE(ABORT, 'audit records are not changed'); END;
+CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+  BEGIN SELECT RAISE(ABORT, 'audit records are not deleted'); END;
+CREATE TABLE session_labels (
+  session BLOB PRIMARY KEY, team TEXT NOT NULL, label INTEGER NOT NULL, seen_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_labels_seen ON session_labels (seen_ms);
+CREATE TABLE secrets (name TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT;
+INSERT INTO secrets VALUES ('sessions', randomblob(32));
 ";
 
 /// Brings a file to this version's schema. Returns the schema that was found; one that is newer is left alone.

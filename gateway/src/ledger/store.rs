@@ -6,10 +6,11 @@
 //! at its reservation, or unpriced. The file is in WAL mode with `synchronous = NORMAL`: it survives a crash of the
 //! process whole, and a power cut but for the last moments.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use policies::Money;
-use rusqlite::{Connection, OptionalExtension as _, named_params, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, named_params, params};
 
 use super::row::Row;
 use super::{history, schema};
@@ -29,6 +30,36 @@ pub enum LedgerError {
     /// The writer is gone.
     #[error("the ledger's writer has stopped")]
     Stopped,
+    /// The file belongs to an older version, and is only to be read.
+    #[error(
+        "the ledger {path} is of schema {found}, this version reads {known}: `sluicegate serve` brings it there"
+    )]
+    Older {
+        /// File.
+        path: String,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The audit chain goes on only under a key.
+    #[error(
+        "the audit chain of {path} is sealed with a key ({seal}): set audit.key, or begin another ledger"
+    )]
+    AuditKey {
+        /// File.
+        path: String,
+        /// Seal of its last record.
+        seal: String,
+    },
+    /// A stored value is none that this version writes.
+    #[error("the ledger {path} holds {what} that cannot be read")]
+    Damaged {
+        /// File.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
     /// The file belongs to a newer version.
     #[error("the ledger {path} was written by a newer version (schema {found}, this one knows {known})")]
     Newer {
@@ -73,7 +104,7 @@ WHERE requests.state = 'open'";
 /// An open ledger file.
 #[derive(Debug)]
 pub struct Store {
-    path: String,
+    pub(super) path: String,
     pub(super) connection: Connection,
 }
 
@@ -116,18 +147,22 @@ impl Store {
         LedgerError::Sqlite { path: self.path.clone(), source }
     }
 
-    /// Settles rows that were open when the process died, at their reservation. Returns how many.
+    /// Opens a ledger to read it, and changes nothing: neither its schema nor its journal.
     ///
     /// # Errors
-    /// [`LedgerError::Sqlite`].
-    pub fn recover(&self) -> Result<usize, LedgerError> {
-        self.connection
-            .execute(
-                "UPDATE requests SET state = 'settled', outcome = 'lost', \
-                 cost_nanos = CASE price_source WHEN '' THEN NULL ELSE reserved_nanos END, usage_source = 'estimated', error = 'process_died' WHERE state = 'open'",
-                [],
-            )
-            .map_err(|source| self.fail(source))
+    /// [`LedgerError`], also for a file of another version.
+    pub fn open_reading(path: &Path) -> Result<Self, LedgerError> {
+        let shown = path.display().to_string();
+        let fail = |source| LedgerError::Sqlite { path: shown.clone(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fail)?;
+        let found = schema::version(&connection).map_err(fail)?;
+        match found.cmp(&schema::VERSION) {
+            Ordering::Less => Err(LedgerError::Older { path: shown, found, known: schema::VERSION }),
+            Ordering::Greater => Err(LedgerError::Newer { path: shown, found, known: schema::VERSION }),
+            Ordering::Equal => Ok(Self { path: shown, connection }),
+        }
     }
 
     /// Writes rows in one transaction: `true` beside a row settles it, `false` opens it. A settled row is never
@@ -138,44 +173,7 @@ impl Store {
     pub fn write(&mut self, rows: &[(Row, bool)]) -> Result<(), LedgerError> {
         let fail = |source| LedgerError::Sqlite { path: self.path.clone(), source };
         let transaction = self.connection.transaction().map_err(fail)?;
-        {
-            let mut statement = transaction.prepare_cached(UPSERT).map_err(fail)?;
-            for (row, settled) in rows {
-                let usage = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-                statement
-                    .execute(named_params! {
-                        ":id": &*row.id, ":time_ms": row.time_ms,
-                        ":state": if *settled { "settled" } else { "open" },
-                        ":team": row.team, ":key": row.key, ":user": row.user, ":tags": row.tags,
-                        ":session": row.session, ":requested_model": row.requested_model,
-                        ":served_model": row.served_model, ":route": row.route, ":upstream": row.upstream,
-                        ":label": row.label.as_str(), ":kinds": row.kinds, ":doubt": row.doubt,
-                        ":complexity": f64::from(row.complexity), ":confidence": row.confidence.map(f64::from),
-                        ":task": row.task, ":language": row.language, ":policy": &*row.policy,
-                        ":rule": &*row.rule, ":reason": row.reason, ":alternatives": row.alternatives,
-                        ":attempts": row.attempts,
-                        ":input_tokens": usage(row.usage.input_tokens),
-                        ":cached_tokens": usage(row.usage.cached_tokens),
-                        ":cache_write_tokens": usage(row.usage.cache_write_tokens),
-                        ":output_tokens": usage(row.usage.output_tokens),
-                        ":reasoning_tokens": usage(row.usage.reasoning_tokens),
-                        ":usage_source": row.usage_source.map(|s| s.as_str()),
-                        ":price_source": row.price_source, ":price_version": row.price_version,
-                        ":cost_nanos": row.cost.map(Money::nanos), ":reserved_nanos": row.reserved.nanos(),
-                        ":baseline_nanos": row.baseline.map(Money::nanos),
-                        ":energy_joules": row.energy_joules, ":energy_method": row.energy_method,
-                        ":first_token_ms": row.first_token_ms, ":total_ms": row.total_ms,
-                        ":outcome": row.outcome.as_str(), ":status": row.status, ":degraded": row.degraded,
-                        ":declassified": row.declassified, ":error": row.error,
-                        ":profile": row.profile.as_deref().and_then(history::profile_json),
-                        ":situation": row.situation.as_deref().and_then(history::situation_json),
-                        ":features": row.features.as_deref().map(history::features_blob),
-                        ":wasted_output_tokens": usage(row.wasted_output_tokens),
-                        ":wasted_joules": row.wasted_joules, ":shadow_of": row.shadow_of, ":mode": row.mode,
-                    })
-                    .map_err(fail)?;
-            }
-        }
+        write_rows(&transaction, rows).map_err(fail)?;
         transaction.commit().map_err(fail)
     }
 
@@ -269,4 +267,43 @@ fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<Key> {
         created_ms: row.get(3)?,
         revoked_ms: row.get(4)?,
     })
+}
+
+/// Writes rows within a transaction; see [`Store::write`].
+pub(super) fn write_rows(transaction: &Transaction<'_>, rows: &[(Row, bool)]) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(UPSERT)?;
+    for (row, settled) in rows {
+        let usage = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        statement.execute(named_params! {
+            ":id": &*row.id, ":time_ms": row.time_ms,
+            ":state": if *settled { "settled" } else { "open" },
+            ":team": row.team, ":key": row.key, ":user": row.user, ":tags": row.tags,
+            ":session": row.session, ":requested_model": row.requested_model,
+            ":served_model": row.served_model, ":route": row.route, ":upstream": row.upstream,
+            ":label": row.label.as_str(), ":kinds": row.kinds, ":doubt": row.doubt,
+            ":complexity": f64::from(row.complexity), ":confidence": row.confidence.map(f64::from),
+            ":task": row.task, ":language": row.language, ":policy": &*row.policy,
+            ":rule": &*row.rule, ":reason": row.reason, ":alternatives": row.alternatives,
+            ":attempts": row.attempts,
+            ":input_tokens": usage(row.usage.input_tokens),
+            ":cached_tokens": usage(row.usage.cached_tokens),
+            ":cache_write_tokens": usage(row.usage.cache_write_tokens),
+            ":output_tokens": usage(row.usage.output_tokens),
+            ":reasoning_tokens": usage(row.usage.reasoning_tokens),
+            ":usage_source": row.usage_source.map(|s| s.as_str()),
+            ":price_source": row.price_source, ":price_version": row.price_version,
+            ":cost_nanos": row.cost.map(Money::nanos), ":reserved_nanos": row.reserved.nanos(),
+            ":baseline_nanos": row.baseline.map(Money::nanos),
+            ":energy_joules": row.energy_joules, ":energy_method": row.energy_method,
+            ":first_token_ms": row.first_token_ms, ":total_ms": row.total_ms,
+            ":outcome": row.outcome.as_str(), ":status": row.status, ":degraded": row.degraded,
+            ":declassified": row.declassified, ":error": row.error,
+            ":profile": row.profile.as_deref().and_then(history::profile_json),
+            ":situation": row.situation.as_deref().and_then(history::situation_json),
+            ":features": row.features.as_deref().map(history::features_blob),
+            ":wasted_output_tokens": usage(row.wasted_output_tokens),
+            ":wasted_joules": row.wasted_joules, ":shadow_of": row.shadow_of, ":mode": row.mode,
+        })?;
+    }
+    Ok(())
 }
