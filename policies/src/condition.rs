@@ -2,7 +2,7 @@
 //!
 //! A condition sees three variables, `profile`, `request` and `caller`, with the fields listed in [`FIELDS`].
 //! It sees neither findings nor labels; `decision` says why. Conditions are compiled when the policy is
-//! loaded, checked for types in every branch ([`types`]) and run there against a sample, so that an unknown variable,
+//! loaded, checked for types in every branch (module `types`) and run there against a sample, so that an unknown variable,
 //! an unknown field, a text compared with a number or a result that is no boolean is a fault of the policy and
 //! not of a request.
 
