@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(Seal::default().link(&Hash::default(), &digest("x")), Hash(want));
         assert_eq!(Hash::parse(&of_x[1..]), None);
         assert_eq!(Hash::parse(&of_x.replace('2', "g")), None);
-        assert_eq!(Hash::parse(of_x).unwrap().fingerprint(), 0x2d71_1642_b726_b);
+        assert_eq!(Hash::parse(of_x).unwrap().fingerprint(), 0x0002_d711_642b_726b);
     }
 
     #[test]
