@@ -64,11 +64,12 @@ fn post(body: &str) -> String {
     )
 }
 
-/// A chat of so many messages of so many words.
+/// A chat of so many messages of so many words, none like another: what was read once is not read again.
 fn chat(messages: usize, words: usize) -> String {
     let text = "water boils ".repeat(words / 2);
-    let messages = vec![format!(r#"{{"role":"user","content":"{text}"}}"#); messages].join(",");
-    format!(r#"{{"model":"gpt-4o","messages":[{messages}]}}"#)
+    let messages: Vec<_> =
+        (0..messages).map(|number| format!(r#"{{"role":"user","content":"{number} {text}"}}"#)).collect();
+    format!(r#"{{"model":"gpt-4o","messages":[{}]}}"#, messages.join(","))
 }
 
 async fn ask(stand: Stand, body: &str) -> Seen {

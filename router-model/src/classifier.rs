@@ -5,6 +5,7 @@
 //! the profile means for routing is the policy's word.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -286,6 +287,7 @@ impl Classifier {
     fn sensitivity(&self, prompt: &Prompt<'_>) -> Sensitivity {
         let mut all = Sensitivity { doubt: prompt.doubt.clone(), ..Sensitivity::default() };
         let mut before: Option<(usize, &Segment<'_>)> = None;
+        let (mut parts, mut message): (Vec<(usize, &str)>, Option<&str>) = (Vec::new(), None);
         let begun = Instant::now();
         for (index, segment) in prompt.segments.iter().enumerate() {
             if begun.elapsed() >= self.config.detection_deadline {
@@ -308,10 +310,16 @@ impl Classifier {
                 }
                 None => all.doubt.push(Doubt::DetectorError),
             }
-            if let Some(lead) = lead.strip_suffix(' ') {
-                self.scan_seam(&mut all, index, lead, text);
-            }
             if segment.role != Role::Other {
+                let its = message_of(segment);
+                if its.is_none() || its != message {
+                    parts.clear();
+                    message = its;
+                }
+                if !parts.is_empty() {
+                    self.scan_seam(&mut all, index, &parts, text);
+                }
+                parts.push((index, text));
                 before = Some((index, segment));
             }
         }
@@ -321,20 +329,29 @@ impl Classifier {
         all
     }
 
-    /// Two parts of a message are words to one reader and one word to another, so a value that is cut in two is looked for
-    /// without a gap too.
-    fn scan_seam(&self, all: &mut Sensitivity, segment: usize, lead: &str, text: &str) {
-        let (lead_chars, head) = (lead.chars().count(), head(text));
-        let Some(mut scan) = self.guarded_scan(&format!("{lead}{head}")) else {
+    /// Parts of a message are words to one reader and one word to another, so a value that is cut into parts is looked for without
+    /// gaps too. It is told of every part that it reaches into.
+    fn scan_seam(&self, all: &mut Sensitivity, segment: usize, parts: &[(usize, &str)], text: &str) {
+        let pieces = pieces(parts);
+        let lead: String = pieces.iter().map(|piece| piece.text).collect();
+        let lead_chars = lead.chars().count();
+        let Some(scan) = self.guarded_scan(&format!("{lead}{}", head(text))) else {
             all.doubt.push(Doubt::DetectorError);
             return;
         };
-        let known = |kind| {
-            all.findings.iter().any(|one| one.segment == segment && one.start == 0 && one.kind == kind)
-        };
-        scan.findings.retain(|one| one.start < lead_chars && one.end > lead_chars && !known(one.kind));
-        scan.topics.clear();
-        merge(all, segment, &scan, lead_chars);
+        for found in scan.findings.iter().filter(|found| found.start < lead_chars && found.end > lead_chars) {
+            let mut before = 0;
+            for piece in &pieces {
+                let chars = piece.text.chars().count();
+                if found.start < before + chars {
+                    let start = piece.from + found.start.saturating_sub(before);
+                    add(all, piece.segment, start..piece.from + chars, found);
+                }
+                before += chars;
+            }
+            add(all, segment, 0..found.end - lead_chars, found);
+        }
+        all.doubt.extend_from_slice(&scan.doubt);
     }
 
     fn scan(&self, text: &str) -> Option<Arc<Scan>> {
@@ -366,11 +383,58 @@ fn lead(before: &Segment<'_>, segment: &Segment<'_>) -> String {
     if segment.role == Role::Other {
         return String::new();
     }
-    let message = |segment: &Segment<'_>| segment.path.find(']').map(|end| segment.path[..end].to_owned());
-    let joint = if message(before) == message(segment) { ' ' } else { '\n' };
+    let joint = if message_of(before) == message_of(segment) { ' ' } else { '\n' };
     let text = &before.text;
     let start = text.char_indices().rev().nth(LEAD_CHARS - 1).map_or(0, |(at, _)| at);
     format!("{}{joint}", &text[start..])
+}
+
+/// The message that a segment is part of; `None` outside of messages.
+fn message_of<'a>(segment: &'a Segment<'_>) -> Option<&'a str> {
+    segment.path.find(']').map(|end| &segment.path[..end])
+}
+
+/// The end of one part of a message.
+struct Piece<'a> {
+    segment: usize,
+    /// Where in the part it begins, in characters.
+    from: usize,
+    text: &'a str,
+}
+
+/// The ends of the last parts of a message, together no longer than a lead, in order.
+fn pieces<'a>(parts: &[(usize, &'a str)]) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    let mut wanted = LEAD_CHARS;
+    for &(segment, part) in parts.iter().rev() {
+        if wanted == 0 {
+            break;
+        }
+        let start = part.char_indices().rev().nth(wanted - 1).map_or(0, |(at, _)| at);
+        let text = &part[start..];
+        wanted -= text.chars().count();
+        pieces.push(Piece { segment, from: part[..start].chars().count(), text });
+    }
+    pieces.reverse();
+    pieces
+}
+
+/// Adds a finding in a range of a segment, unless one of its kind covers that range already.
+fn add(all: &mut Sensitivity, segment: usize, range: Range<usize>, found: &LocalFinding) {
+    let covers = |one: &Finding| {
+        one.segment == segment && one.kind == found.kind && one.start <= range.start && one.end >= range.end
+    };
+    if !range.is_empty() && !all.findings.iter().any(covers) {
+        all.findings.push(Finding {
+            segment,
+            start: range.start,
+            end: range.end,
+            kind: found.kind,
+            subtype: found.subtype.clone(),
+            score: found.score,
+            source: found.source,
+        });
+    }
 }
 
 /// Adds what was found behind the first `lead` characters to what is known of the whole prompt.

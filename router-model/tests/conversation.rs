@@ -109,19 +109,27 @@ fn settings_are_checked() {
 }
 
 #[test]
-fn a_value_that_is_cut_in_two_parts_is_found() {
-    let found = |left: &str, right: &str| {
-        let part = |place: usize, text: &str| Segment {
+fn a_value_that_is_cut_into_parts_is_found_in_each_of_them() {
+    use EntityKind::{CreditCard, Email, UsSsn};
+    let found = |parts: &[&str]| {
+        let part = |(place, text): (usize, &&str)| Segment {
             role: Role::User,
             path: format!("messages[0].content[{place}].text").into(),
-            text: text.to_owned().into(),
+            text: (*text).to_owned().into(),
         };
-        let prompt = Prompt { segments: vec![part(0, left), part(1, right)], turns: 1, ..Prompt::default() };
-        classifier().classify(&prompt).sensitivity.kind_counts()
+        let segments = parts.iter().enumerate().map(part).collect();
+        let prompt = Prompt { segments, turns: 1, ..Prompt::default() };
+        let findings = classifier().classify(&prompt).sensitivity.findings;
+        findings.iter().map(|one| (one.kind, one.segment, one.start, one.end)).collect::<Vec<_>>()
     };
-    let once = |kind| std::collections::BTreeMap::from([(kind, 1)]);
-    assert_eq!(found("my social security number is 536-9", "0-4399, thanks"), once(EntityKind::UsSsn));
-    assert_eq!(found("write to jane.d", "oe@example.com"), once(EntityKind::Email));
-    assert_eq!(found("my card number is 4111 1111", "1111 1111"), once(EntityKind::CreditCard));
-    assert!(found("The boiling point of water", "is 100 degrees.").is_empty());
+    let ssn = found(&["my social security number is 536-9", "0-4399, thanks"]);
+    assert_eq!(ssn, [(UsSsn, 0, 29, 34), (UsSsn, 1, 0, 6)]);
+    let card = found(&["my card number is 4111", "1111", "11", "111111"]);
+    for part in [(CreditCard, 0, 18, 22), (CreditCard, 1, 0, 4), (CreditCard, 2, 0, 2), (CreditCard, 3, 0, 6)]
+    {
+        assert!(card.contains(&part), "{part:?} of {card:?}");
+    }
+    let email = found(&["write to jane.d", "oe@example.com"]);
+    assert!(email.contains(&(Email, 0, 9, 15)) && email.contains(&(Email, 1, 0, 14)), "{email:?}");
+    assert!(found(&["The boiling point of water", "is 100 degrees."]).is_empty());
 }

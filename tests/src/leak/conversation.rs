@@ -160,6 +160,9 @@ const QUESTIONS: &[&str] = &[
 ];
 const MODELS: &[&str] = &["auto", "auto", "gpt-4o", "open/gpt-4o", "trusted/gpt-4o", "house/gpt-4o"];
 
+/// Parts that a value is cut into at most.
+const PARTS_MAX: usize = 5;
+
 impl Conversation {
     /// The conversation of a number: all of it follows from the generator's state.
     #[must_use]
@@ -180,10 +183,10 @@ impl Conversation {
     pub fn with(number: usize, place: Place, kind: &'static str, disguise: Disguise, rng: &mut Rng) -> Self {
         let canary = Canary::new(kind, rng);
         let phrase = disguise.apply(canary.before, &canary.value);
-        let mut draft = Draft { place, phrase: &phrase, split: None, rng };
+        let mut draft = Draft { place, phrase: &phrase, cuts: Vec::new(), rng };
         if disguise == Disguise::SplitParts {
-            let value = phrase.len() - canary.value.len();
-            draft.split = Some(value + canary.value.len() / 2);
+            let (begin, parts) = (phrase.len() - canary.value.len(), draft.rng.usize(2..=PARTS_MAX));
+            draft.cuts = (1..parts).map(|part| begin + canary.value.len() * part / parts).collect();
         }
         let mut turn = if place.is_embedding() { draft.embedding() } else { draft.chat() };
         let mut forms = vec![canary.value.clone(), phrase.clone()];
@@ -197,11 +200,14 @@ impl Conversation {
             turn.body = turn.body.replace(&canary.value, &escaped);
             forms.push(escaped);
         }
-        if let Some(at) = draft.split {
-            let (left, right) = phrase.split_at(at);
-            if let (Some(start), Some(end)) = (turn.body.find(left), turn.body.find(right)) {
-                forms.push(turn.body[start..end + right.len()].to_owned());
+        if !draft.cuts.is_empty() {
+            let (mut start, mut end) = (None, 0);
+            for piece in draft.pieces() {
+                let at = end + turn.body[end..].find(piece).unwrap();
+                start = start.or(Some(at));
+                end = at + piece.len();
             }
+            forms.push(turn.body[start.unwrap_or(end)..end].to_owned());
         }
         forms.sort_unstable();
         forms.dedup();
@@ -225,8 +231,8 @@ impl Conversation {
 struct Draft<'a> {
     place: Place,
     phrase: &'a str,
-    /// Where the phrase is cut in two.
-    split: Option<usize>,
+    /// Where the phrase is cut.
+    cuts: Vec<usize>,
     rng: &'a mut Rng,
 }
 
@@ -235,16 +241,22 @@ impl Draft<'_> {
         if self.place == place { self.phrase.to_owned() } else { otherwise.to_owned() }
     }
 
-    /// A message's content: the phrase in it, cut in two where that is asked for.
+    /// The phrase, cut.
+    fn pieces(&self) -> Vec<&str> {
+        let begins = std::iter::once(0).chain(self.cuts.iter().copied());
+        let ends = self.cuts.iter().copied().chain([self.phrase.len()]);
+        begins.zip(ends).map(|(begin, end)| &self.phrase[begin..end]).collect()
+    }
+
+    /// A message's content: the phrase in it, in parts where that is asked for.
     fn content(&self, place: Place, otherwise: &str) -> Value {
-        match self.split.filter(|_| self.place == place) {
-            Some(at) => {
-                let (left, right) = self.phrase.split_at(at);
-                json!([{"type": "text", "text": left}, {"type": "text", "text": right}])
-            }
-            None if self.place == place => json!(format!("{otherwise} {}", self.phrase)),
-            None => json!(otherwise),
+        if self.place != place {
+            return json!(otherwise);
         }
+        if self.cuts.is_empty() {
+            return json!(format!("{otherwise} {}", self.phrase));
+        }
+        self.pieces().iter().map(|piece| json!({"type": "text", "text": piece})).collect()
     }
 
     fn question(&mut self) -> &'static str {

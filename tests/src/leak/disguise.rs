@@ -28,7 +28,7 @@ pub enum Disguise {
     Hex,
     /// A JSON document in a string, with `\u0041`.
     JsonInString,
-    /// In two parts of one message.
+    /// In two to five parts of one message.
     SplitParts,
     /// `\u0041` in the request's own JSON.
     JsonEscapes,
