@@ -190,7 +190,8 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> (bool, serde_json::Value) {
-        let classifier = Classifier::new(ClassifierConfig::default()).unwrap();
+        let patterns = ClassifierConfig { names: NamesMode::Off, ..ClassifierConfig::default() };
+        let classifier = Classifier::new(patterns).unwrap();
         let policy = PolicySet::preset("balanced").unwrap();
         let mut out = Vec::new();
         let well = classify(&classifier, &policy, text.as_bytes(), &mut out).unwrap();

@@ -140,7 +140,12 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
     let situation = Situation { request: &request, caller: &caller, targets: &targets };
     // Now and then drift had moved the thresholds.
     let tightening = if chance(rng, 0.2) { unit(rng) / 4.0 } else { 0.0 };
-    let mut decision = bench.policy.decide(&Drift::tightened(&profile, tightening), &situation);
+    let tightened = Drift::tightened(&profile, tightening);
+    let mut decision = bench.policy.decide(&tightened, &situation);
+    // What may be masked clears here, as a replay takes it to.
+    if let Some(masked) = bench.policy.presume_masked(&decision, &tightened, &situation) {
+        decision = masked;
+    }
     drift::tighten(&mut decision, tightening);
     let mut row = Row {
         team: caller.team.clone(),
