@@ -145,6 +145,7 @@ async fn apply<R: Ask>(
             *counts.entry(kind).or_insert(0) += count;
         }
         body = Bytes::from(replaced.body);
+        gateway.vaults.weigh(&conversation);
         let (request, found) = look_again(gateway, inbound, body.clone(), &conversation).await?;
         findings = found.sensitivity.findings.clone();
         // How hard the request is was judged by what it says, be it words or values.

@@ -127,7 +127,7 @@ impl Passage {
             Form::Json => self.nesting.write(value, out),
         }
         // The run is remembered as the model wrote it, which is how URLs of the conversation are remembered.
-        word.chars().for_each(|c| self.run.hear(c));
+        self.run.hear_word(word, value);
         self.before = value.chars().last().or(self.before);
         self.pass(&written[found.ending.0..found.ending.1], out);
     }
@@ -140,7 +140,11 @@ pub struct Run {
     text: String,
     /// The last character was a backslash.
     escapes: bool,
+    /// Digits of a `\\u` escape so far.
+    code: Option<String>,
     is_url: bool,
+    /// Where a value that is a URL begins it.
+    from: Option<usize>,
     /// It is a URL longer than is remembered.
     cut: bool,
 }
@@ -149,23 +153,45 @@ impl Run {
     /// A run of which nothing has arrived.
     #[must_use]
     pub const fn new(form: Form) -> Self {
-        Self { form, text: String::new(), escapes: false, is_url: false, cut: false }
+        Self { form, text: String::new(), escapes: false, code: None, is_url: false, from: None, cut: false }
     }
 
-    /// Takes the next character.
+    /// Takes the next character, as whoever reads the text in the end will: escapes of JSON and of HTML are undone.
     pub fn hear(&mut self, c: char) {
+        if let Some(mut code) = self.code.take() {
+            code.push(c);
+            if code.len() < 4 && c.is_ascii_hexdigit() {
+                self.code = Some(code);
+            } else if let Some(c) = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32) {
+                self.take(c);
+            }
+            return;
+        }
         if c == '\\' {
             self.escapes = !self.escapes;
             return;
         }
-        let is_blank =
-            std::mem::take(&mut self.escapes) && self.form == Form::Json && matches!(c, 'n' | 'r' | 't');
-        if is_blank
-            || c.is_whitespace()
-            || matches!(c, '"' | '<' | '>' | '`' | '，' | '。' | '、' | '）' | '」')
-        {
+        let escaped = std::mem::take(&mut self.escapes) && self.form == Form::Json;
+        match c {
+            'u' if escaped => self.code = Some(String::new()),
+            'n' | 'r' | 't' if escaped => self.take('\n'),
+            _ => self.take(c),
+        }
+    }
+
+    /// Takes a word that stands for a value. A value that is a URL begins one.
+    pub fn hear_word(&mut self, word: &str, value: &str) {
+        let start = self.text.len();
+        word.chars().for_each(|c| self.hear(c));
+        if url_start(value).is_some() && !self.is_url {
+            (self.is_url, self.from) = (true, Some(start.min(self.text.len())));
+        }
+    }
+
+    fn take(&mut self, c: char) {
+        if c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`' | '，' | '。' | '、' | '）' | '」') {
             self.text.clear();
-            (self.is_url, self.cut) = (false, false);
+            (self.is_url, self.from, self.cut) = (false, None, false);
             return;
         }
         if self.text.len() >= RUN_BYTES_MAX {
@@ -178,7 +204,10 @@ impl Run {
             self.text.drain(..kept);
         }
         self.text.push(c);
-        self.is_url = self.is_url || matches!(c, '/' | '.') && url_start(&self.text).is_some();
+        if c == ';' {
+            undo_entity(&mut self.text);
+        }
+        self.is_url = self.is_url || matches!(c, '/' | '.' | ':' | ';') && url_start(&self.text).is_some();
     }
 
     /// Is it, or does it hold, a URL?
@@ -190,14 +219,38 @@ impl Run {
     /// The URL as far as it was written; empty where there is none, or where it is too long to tell.
     #[must_use]
     pub fn url(&self) -> &str {
-        let start = url_start(&self.text).filter(|_| self.is_url && !self.cut);
-        start.map_or("", |start| &self.text[start..])
+        let start = url_start(&self.text).into_iter().chain(self.from).min();
+        start.filter(|_| self.is_url && !self.cut).map_or("", |start| &self.text[start..])
     }
 }
 
-/// Where the first URL of a run begins: at a scheme, or at a host without one (`www.`, `//example.`).
+/// Replaces an HTML entity at the end of a run by what it stands for, where that can be part of a URL's beginning.
+fn undo_entity(run: &mut String) {
+    let Some(start) = run.rfind('&') else { return };
+    let name = run[start + 1..run.len() - 1].to_ascii_lowercase();
+    let number = match name.strip_prefix('#') {
+        Some(code) => match code.strip_prefix('x') {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => code.parse().ok(),
+        },
+        None => match name.as_str() {
+            "sol" => Some(u32::from('/')),
+            "colon" => Some(u32::from(':')),
+            "period" => Some(u32::from('.')),
+            _ => None,
+        },
+    };
+    if let Some(c) = number.and_then(char::from_u32) {
+        run.truncate(start);
+        run.push(c);
+    }
+}
+
+/// Where the first URL of a run begins: at a scheme, or at a host without one (`www.`, `//example.`). What the web calls `http:`
+/// is one whatever follows: browsers make up for the slashes.
 fn url_start(run: &str) -> Option<usize> {
-    let scheme = run.find("://").map(|at| {
+    let lowered = run.to_ascii_lowercase();
+    let scheme = lowered.find("://").map(|at| {
         let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         run[..at].char_indices().rev().take_while(|(_, c)| part(*c)).last().map_or(at, |(start, _)| start)
     });
@@ -205,8 +258,8 @@ fn url_start(run: &str) -> Option<usize> {
         let host = &run[at + 2..];
         host.starts_with(char::is_alphanumeric) && host.contains('.')
     });
-    let www = run.to_ascii_lowercase().find("www.");
-    scheme.into_iter().chain(bare).chain(www).min()
+    let marks = ["http:", "https:", "ftp:", "www."].into_iter().filter_map(|mark| lowered.find(mark));
+    marks.chain(scheme).chain(bare).min()
 }
 
 /// How deep a place of a JSON text lies within strings: 1 in a string, 2 in a string of JSON that is itself in a string.

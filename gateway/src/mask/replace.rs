@@ -10,6 +10,7 @@
 //! Not everything can be replaced without changing what the request asks for: numbers of the body itself, the names of
 //! models and tools, headers. A request with a value there is not masked at all.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -22,6 +23,9 @@ use crate::http::texts::{KEY_JOINT, Place, Text};
 
 /// Characters from which on a value is looked for where it was not found: shorter ones are too often something else.
 const SOUGHT_CHARS_MIN: usize = 4;
+
+/// Bytes of text that are read to tell surrogates from it; beyond them, placeholders stand for values.
+const LOOKED_BYTES_MAX: usize = 256 << 20;
 
 /// Why a request is not masked. For people, and for metrics by [`Unmaskable::kind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +42,9 @@ pub enum Unmaskable {
     /// The conversation has too many values.
     #[error("the conversation has more values than are kept")]
     TooMany,
+    /// No tag is free.
+    #[error("no words can be told from what the request says")]
+    Tags,
     /// The masked body is not what it was taken for: a bug of ours.
     #[error("the masked request could not be read again")]
     Unreadable,
@@ -58,6 +65,7 @@ impl Unmaskable {
             Self::Name => "name",
             Self::Header => "header",
             Self::TooMany => "too_many",
+            Self::Tags => "tags",
             Self::Unreadable => "unreadable",
             Self::NotCleared => "not_cleared",
             Self::Operation => "operation",
@@ -143,8 +151,12 @@ pub fn replace(
         let (text, place) = texts.get(finding.segment).ok_or(Unmaskable::Header)?;
         mark(&mut tokens, place, finding.kind, &points.bytes(&text.text, finding));
     }
+    let known = word_searcher(conversation);
     for token in tokens.values_mut() {
         token.settle();
+        if let Some(known) = &known {
+            token.cut_out(known);
+        }
         token.check(body)?;
     }
     let whole: Vec<&str> = texts.iter().map(|(text, _)| &*text.text).collect();
@@ -152,7 +164,12 @@ pub fn replace(
         policies::MaskStyle::Surrogate => whole.iter().map(|text| text.to_lowercase()).collect(),
         policies::MaskStyle::Placeholder => Vec::new(),
     };
-    let is_free = |word: &str| !lowered.iter().any(|text| text.contains(&word.to_lowercase()));
+    let (read, looked) = (Cell::new(0), lowered.iter().map(String::len).sum::<usize>());
+    let is_free = |word: &str| {
+        read.set(read.get() + looked);
+        let word = word.to_lowercase();
+        read.get() <= LOOKED_BYTES_MAX && !lowered.iter().any(|text| text.contains(&word))
+    };
     // What comes before the conversation in every request is numbered first, so that a further turn changes no number.
     let mut order: Vec<usize> = tokens.keys().copied().collect();
     order.sort_by_key(|start| (tokens[start].path.starts_with("messages["), *start));
@@ -163,7 +180,9 @@ pub fn replace(
             span.entry = conversation.entry(span.kind, &value, wanted.settings, is_free)?;
         }
     }
-    conversation.settle_tag(whole.iter().copied());
+    if !conversation.settle_tag(whole.iter().copied()) {
+        return Err(Unmaskable::Tags);
+    }
     seek(&mut tokens, conversation);
     let mut counts = BTreeMap::new();
     let mut edits = BTreeMap::new();
@@ -283,7 +302,37 @@ fn seek(tokens: &mut BTreeMap<usize, Token<'_>>, conversation: &Conversation) {
     }
 }
 
+/// Finds the words of a conversation; `None` where it has none yet.
+fn word_searcher(conversation: &Conversation) -> Option<AhoCorasick> {
+    let mut words = conversation.all_words();
+    if words.is_empty() {
+        return None;
+    }
+    words.extend(words.clone().into_iter().map(|word| format!("[{word}]")));
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(words).ok()
+}
+
 impl Token<'_> {
+    /// Leaves words out of spans: a value never has a word in it, which could not be put back.
+    fn cut_out(&mut self, known: &AhoCorasick) {
+        let text = self.text;
+        let parts = |span: Span| {
+            let (mut parts, mut start) = (Vec::new(), span.at.start);
+            let inside = known.find_iter(&text[span.at.clone()]).map(|word| word.range());
+            let words = inside.map(|word| word.start + span.at.start..word.end + span.at.start);
+            for word in words.chain([span.at.end..span.at.end]) {
+                if text[start..word.start].contains(char::is_alphanumeric) {
+                    parts.push(Span { at: start..word.start, ..span.clone() });
+                }
+                start = word.end;
+            }
+            parts
+        };
+        if !self.spans.is_empty() {
+            self.spans = std::mem::take(&mut self.spans).into_iter().flat_map(parts).collect();
+        }
+    }
+
     /// Joins spans that overlap, and fits them to the strings and numbers of a text that is JSON.
     fn settle(&mut self) {
         self.spans.sort_by_key(|span| (span.at.start, span.at.end));
@@ -291,7 +340,11 @@ impl Token<'_> {
         for span in self.spans.drain(..) {
             match joined.last_mut() {
                 Some(last) if span.at.start < last.at.end => {
-                    if span.at.len() > last.at.len() {
+                    // A secret stays one, whatever else lies over it.
+                    let secret = |span: &Span| span.kind == EntityKind::Secret;
+                    if secret(&span) > secret(last)
+                        || secret(&span) == secret(last) && span.at.len() > last.at.len()
+                    {
                         (last.kind, last.entry) = (span.kind, span.entry);
                     }
                     last.at.end = last.at.end.max(span.at.end);
@@ -343,7 +396,7 @@ impl Token<'_> {
             let url = if run.is_url() { run.url() } else { "" };
             conversation.stood(span.entry, text.ends_with('\\'), url);
             let word = conversation.word(span.entry, self.is_name());
-            word.chars().for_each(|c| run.hear(c));
+            run.hear_word(&word, &self.text[span.at.clone()]);
             match span.inner {
                 Inner::Text => text.push_str(&word),
                 Inner::Quoted => text.push_str(&escaped(&word)),

@@ -308,6 +308,10 @@ fn no_value_goes_into_a_url_that_the_model_made_up() {
         format!("https://evil.example/?u=https://intra.corp/users/{word}"),
         format!("https://{word}.evil.example"),
         format!("https://evil.example/{}{word}", "a".repeat(2_000)),
+        format!("![x](https:\\\\evil.example/?q={word})"),
+        format!("https:/evil.example/{word}"),
+        format!("https:&#47;&#x2F;evil.example/?q={word}"),
+        format!("https&colon;&sol;&sol;evil.example/?q={word}"),
     ] {
         let (out, _, unrestored) = passed(&words, Form::Plain, &[&url]);
         assert_eq!((out, unrestored), (url.clone(), 1), "{url}");
@@ -315,6 +319,11 @@ fn no_value_goes_into_a_url_that_the_model_made_up() {
         let (out, _, unrestored) = passed(&words, Form::Json, &[&inside]);
         assert_eq!((out, unrestored), (inside.replace(&format!("\"{word}\""), "\"ann@example.org\""), 1));
     }
+    let escaped = format!(r#"{{"url": "https:\u002f\u002Fevil.example/?q={word}"}}"#);
+    assert_eq!(
+        passed(&words, Form::Json, &[&escaped]),
+        (escaped.clone(), passed(&words, Form::Json, &[&escaped]).1, 1)
+    );
     let text = format!("https://a.example {word}");
     assert_eq!(passed(&words, Form::Plain, &[&text]).0, "https://a.example ann@example.org");
 }
@@ -344,6 +353,64 @@ fn secrets_stay_words() {
         passed(&words, Form::Plain, &[&word]),
         (word.clone(), passed(&words, Form::Plain, &[&word]).1, 0)
     );
+}
+
+#[test]
+fn a_url_that_was_masked_takes_no_other_value_along() {
+    let values = [(EntityKind::Url, "https://intra.corp/x"), VALUES[1]];
+    let conversation = conversation();
+    let policy = PolicySet::parse(
+        "p",
+        "name = 't'\n[labels]\nURL = 'confidential'\nEMAIL = 'confidential'\n[actions]\nconfidential = 'mask'\n[[rule]]\nname = \
+         'r'\nroute = 'cloud'\n",
+    )
+    .unwrap();
+    let body = chat("see https://intra.corp/x for ann@example.org");
+    let findings = found(&body, &values);
+    let offer = offer(&policy, &findings);
+    let wanted = Wanted { findings: &findings, offer: &offer, settings: policy.mask() };
+    let texts = located(&body).unwrap();
+    let masked = content(&replace(&body, &texts, wanted, &mut conversation.lock().unwrap()).unwrap().body);
+    let parts: Vec<&str> = masked.split(' ').collect();
+    let words = words(&conversation);
+    let (out, _, unrestored) = passed(&words, Form::Plain, &[&format!("{}?d={}", parts[1], parts[3])]);
+    assert_eq!((out, unrestored), (format!("https://intra.corp/x?d={}", parts[3]), 1));
+    assert_eq!(passed(&words, Form::Plain, &[&masked]).0, content(&body));
+}
+
+#[test]
+fn a_secret_stays_one_whatever_else_it_was_taken_for() {
+    for order in [[EntityKind::Username, EntityKind::Secret], [EntityKind::Secret, EntityKind::Username]] {
+        let conversation = conversation();
+        let mut conversation = conversation.lock().unwrap();
+        for kind in order {
+            let entry = conversation.entry(kind, "hunter2", &MaskSettings::default(), |_| true).unwrap();
+            if kind == order[1] {
+                assert_eq!(conversation.get(entry).restored(), None, "{order:?}");
+            }
+        }
+        assert_eq!(conversation.values().count(), 0);
+    }
+}
+
+#[test]
+fn a_text_that_has_every_short_tag_gets_a_longer_one() {
+    let every: String = "bcdfghjkmnpqrstvwxz"
+        .chars()
+        .flat_map(|a| "23456789".chars().map(move |b| format!("{a}{b}")))
+        .collect::<Vec<_>>()
+        .iter()
+        .flat_map(|one| {
+            "bcdfghjkmnpqrstvwxz"
+                .chars()
+                .flat_map(move |a| "23456789".chars().map(move |b| format!("{one}{a}{b} ")))
+        })
+        .collect();
+    let text = format!("{every} ann@example.org");
+    let conversation = conversation();
+    let masked = content(&masked(&chat(&text), VALUES, "", &conversation).unwrap().body);
+    assert!(!masked.contains("ann@"));
+    assert_eq!(passed(&words(&conversation), Form::Plain, &[&masked]).0, text);
 }
 
 #[test]

@@ -10,8 +10,8 @@
 //! Left out: keeping conversations across a restart. The tag then changes, and the history that the client sends is masked
 //! anew.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
@@ -24,12 +24,20 @@ use super::surrogate::surrogate;
 use super::words::Words;
 use crate::identity::Identity;
 
-/// Conversations that are remembered; the one that was idle longest gives way.
-const CONVERSATIONS_MAX: u64 = 10_000;
+/// What a conversation without values is counted as.
+const OVERHEAD_BYTES: usize = 4 << 10;
 /// How long a conversation is remembered after its last request.
 const IDLE: Duration = Duration::from_secs(4 * 3600);
 /// Values of one conversation.
 pub const VALUES_MAX: usize = 5_000;
+/// Bytes of the values of one conversation.
+const BYTES_MAX: usize = 1 << 20;
+/// Bytes of all values that are remembered, about.
+const ALL_BYTES_MAX: u64 = 256 << 20;
+/// Tags that are tried for one request.
+const ROUNDS_MAX: u32 = 48;
+/// Tags after which longer ones are tried.
+const ROUNDS_OF_A_LENGTH: u32 = 16;
 /// URLs that are remembered for a value.
 const URLS_MAX: usize = 8;
 /// Surrogates that are tried before a placeholder is taken.
@@ -61,7 +69,8 @@ impl Default for Vaults {
         Self {
             secret,
             conversations: Cache::builder()
-                .max_capacity(CONVERSATIONS_MAX)
+                .max_capacity(ALL_BYTES_MAX)
+                .weigher(|_, conversation: &Arc<Mutex<Conversation>>| weight(conversation))
                 .eviction_policy(lru())
                 .time_to_idle(IDLE)
                 .build(),
@@ -88,6 +97,14 @@ impl Vaults {
         let key = *hasher.finalize().as_bytes();
         let new = || Arc::new(Mutex::new(Conversation::new(key)));
         if named { self.conversations.get_with(key, new) } else { new() }
+    }
+
+    /// Counts a conversation anew after values were added; those that were idle longest give way where there are too many.
+    pub fn weigh(&self, conversation: &Arc<Mutex<Conversation>>) {
+        let key = conversation.lock().unwrap_or_else(PoisonError::into_inner).key;
+        if self.conversations.contains_key(&key) {
+            self.conversations.insert(key, conversation.clone());
+        }
     }
 
     /// Notes what a mask cannot lower in a request of a session, and says what it cannot lower by now.
@@ -150,6 +167,10 @@ pub struct Conversation {
     round: u32,
     entries: Vec<Arc<Entry>>,
     known: HashMap<[u8; 32], usize>,
+    /// Surrogates in lower case.
+    taken: HashSet<String>,
+    /// Bytes of all values.
+    bytes: usize,
 }
 
 /// There are more values than one conversation may have.
@@ -158,7 +179,21 @@ pub struct TooMany;
 
 impl Conversation {
     fn new(key: [u8; 32]) -> Self {
-        Self { key, tag: tag(&key, 0), round: 0, entries: Vec::new(), known: HashMap::new() }
+        Self {
+            key,
+            tag: tag(&key, 0),
+            round: 0,
+            entries: Vec::new(),
+            known: HashMap::new(),
+            taken: HashSet::new(),
+            bytes: 0,
+        }
+    }
+
+    fn hash(&self, class: &str, value: &str) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(class.as_bytes()).update(&[0]).update(value.as_bytes());
+        *hasher.finalize().as_bytes()
     }
 
     /// The entry of a value: the same for the same value, however it is written. `is_free` says whether a surrogate can be
@@ -173,21 +208,31 @@ impl Conversation {
         settings: &MaskSettings,
         is_free: impl Fn(&str) -> bool,
     ) -> Result<usize, TooMany> {
-        let hash = *blake3::keyed_hash(&self.key, normal(kind, value).as_bytes()).as_bytes();
-        if let Some(index) = self.known.get(&hash) {
+        let hash = self.hash("", &normal(kind, value));
+        let secret = self.hash("secret", value);
+        // What was a secret once is one wherever it stands.
+        if let Some(index) = self.known.get(&secret) {
             return Ok(*index);
         }
-        if self.entries.len() >= VALUES_MAX {
+        if let Some(index) = self.known.get(&hash).copied() {
+            if kind == EntityKind::Secret {
+                self.known.insert(secret, index);
+                if !settings.restore_secrets {
+                    Arc::make_mut(&mut self.entries[index]).value = None;
+                }
+            }
+            return Ok(index);
+        }
+        self.bytes += value.len();
+        if self.entries.len() >= VALUES_MAX || self.bytes > BYTES_MAX {
             return Err(TooMany);
         }
         let index = self.entries.len();
         let kept = settings.restore && (kind != EntityKind::Secret || settings.restore_secrets);
-        let is_new = |word: &String| {
-            let taken = self.entries.iter().filter_map(|entry| entry.surrogate.as_deref());
-            is_free(word) && !taken.map(str::to_lowercase).any(|taken| taken == word.to_lowercase())
-        };
+        let is_new = |word: &String| !self.taken.contains(&word.to_lowercase()) && is_free(word);
         let tries = || (0..TRIES).filter_map(|round| surrogate(kind, value, &hash, round)).find(is_new);
         let surrogate = (settings.style == MaskStyle::Surrogate).then(tries).flatten();
+        self.taken.extend(surrogate.as_deref().map(str::to_lowercase));
         self.entries.push(Arc::new(Entry {
             kind,
             value: kept.then(|| Zeroizing::new(value.to_owned())),
@@ -195,7 +240,7 @@ impl Conversation {
             after_backslash: false,
             urls: Vec::new(),
         }));
-        self.known.insert(hash, index);
+        self.known.insert(if kind == EntityKind::Secret { secret } else { hash }, index);
         Ok(index)
     }
 
@@ -234,12 +279,17 @@ impl Conversation {
         }
     }
 
-    /// Takes another tag until none of the texts has it, except in words of this conversation.
-    pub fn settle_tag<'t>(&mut self, texts: impl Iterator<Item = &'t str> + Clone) {
-        while texts.clone().any(|text| self.has_foreign_tag(text)) {
-            self.round += 1;
+    /// Takes another tag until none of the texts has it, except in words of this conversation; false if none is free.
+    #[must_use]
+    pub fn settle_tag<'t>(&mut self, texts: impl Iterator<Item = &'t str> + Clone) -> bool {
+        for _ in 0..ROUNDS_MAX {
+            if !texts.clone().any(|text| self.has_foreign_tag(text)) {
+                return true;
+            }
+            self.round = self.round.wrapping_add(1);
             self.tag = tag(&self.key, self.round);
         }
+        false
     }
 
     fn has_foreign_tag(&self, text: &str) -> bool {
@@ -276,6 +326,12 @@ impl Conversation {
     }
 }
 
+fn weight(conversation: &Mutex<Conversation>) -> u32 {
+    let conversation = conversation.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = conversation.bytes + OVERHEAD_BYTES + conversation.entries.len() * 256;
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// Letter, digit, letter, digit: no word of any language, and one or two tokens of most models.
 fn tag(key: &[u8; 32], round: u32) -> String {
     const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz";
@@ -283,14 +339,15 @@ fn tag(key: &[u8; 32], round: u32) -> String {
     let hash = blake3::keyed_hash(key, &round.to_le_bytes());
     let bytes = hash.as_bytes();
     let pick = |at: usize, from: &[u8]| char::from(from[usize::from(bytes[at]) % from.len()]);
-    [pick(0, LETTERS), pick(1, DIGITS), pick(2, LETTERS), pick(3, DIGITS)].iter().collect()
+    let pairs = 2 + (round / ROUNDS_OF_A_LENGTH).min(4) as usize;
+    (0..pairs).flat_map(|pair| [pick(2 * pair, LETTERS), pick(2 * pair + 1, DIGITS)]).collect()
 }
 
 /// What two ways of writing one value have in common: case, width, blanks; for numbers, whatever separates the digits.
 fn normal(kind: EntityKind, value: &str) -> String {
     use EntityKind::{
-        BankAccount, CreditCard, DriverLicense, Iban, MacAddress, MedicalId, NationalId, Passport, Phone,
-        RoutingNumber, SwiftBic, TaxId, UsSsn, VehicleId,
+        Address, BankAccount, CreditCard, DriverLicense, Email, Iban, Location, MacAddress, MedicalId,
+        NationalId, Org, Passport, Person, Phone, RoutingNumber, SwiftBic, TaxId, UsSsn, VehicleId,
     };
     let folded = value.nfkc().flat_map(char::to_lowercase);
     let is_number = matches!(
@@ -310,14 +367,15 @@ fn normal(kind: EntityKind, value: &str) -> String {
             | UsSsn
             | VehicleId
     );
-    // A secret is its exact bytes: another case is another secret.
+    // A secret is its exact bytes: another case is another secret. So it is with URLs, wallets and what else has no rule.
     if kind == EntityKind::Secret {
         return value.to_owned();
     }
     if is_number {
         return folded.filter(|c| c.is_alphanumeric()).collect();
     }
-    let folded: String = folded.collect();
+    let is_folded = matches!(kind, Address | Email | Location | Org | Person);
+    let folded: String = if is_folded { folded.collect() } else { value.nfkc().collect() };
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -389,11 +447,11 @@ mod tests {
         let known =
             conversation.entry(EntityKind::Email, "x@y.z", &MaskSettings::default(), |_| true).unwrap();
         let word = conversation.word(known, false);
-        conversation.settle_tag([word.as_str()].into_iter());
+        assert!(conversation.settle_tag([word.as_str()].into_iter()));
         assert_eq!(conversation.word(known, false), word);
         for foreign in [word.replace("_1]", "_2]"), word.replace("EMAIL", "PERSON"), word.to_uppercase()] {
             let before = conversation.word(known, false);
-            conversation.settle_tag([before.replace(&word, &foreign).as_str(), &foreign].into_iter());
+            let _ = conversation.settle_tag([before.replace(&word, &foreign).as_str(), &foreign].into_iter());
             assert_ne!(conversation.word(known, false), word, "{foreign}");
             (conversation.round, conversation.tag) = (0, tag(&conversation.key, 0));
         }

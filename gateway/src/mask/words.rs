@@ -154,6 +154,11 @@ impl Words {
         for &entry in candidates {
             let word = self.entries[entry].surrogate.as_deref().unwrap_or_default();
             match common(word, text) {
+                // The names that stand in are words in other languages, in small letters.
+                Common::Whole(length)
+                    if self.entries[entry].kind == EntityKind::Person
+                        && text[..length] != *word
+                        && text[..length] != word.to_uppercase() => {}
                 Common::Whole(length) => match text[length..].chars().next() {
                     Some(next) if next.is_alphanumeric() => {}
                     None if !ends => unfinished = true,
