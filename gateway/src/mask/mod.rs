@@ -39,7 +39,7 @@ use crate::drift::{self, Drift};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::http::inbound::{Inbound, is_media};
-use crate::http::texts::located;
+use crate::http::texts::{located, texts};
 use crate::identity::Identity;
 use replace::{Points, Replaced, Wanted, replace};
 use vault::Conversation;
@@ -117,10 +117,14 @@ fn fault(error: &Error) -> Unmaskable {
 }
 
 /// The first message, by which a conversation without a session is known.
-fn first_message<R: Ask>(inbound: &Inbound<R>) -> Result<String, Error> {
-    let prompt = inbound.prompt()?;
-    let first = prompt.segments.into_iter().find(|segment| segment.path.starts_with("messages["));
-    Ok(first.map(|segment| segment.text.into_owned()).unwrap_or_default())
+async fn first_message<R: Ask>(inbound: &Inbound<R>) -> Result<String, Error> {
+    let body = inbound.request.body().clone();
+    apart(body.len(), move || {
+        let texts = texts(&body).unwrap_or_default();
+        let first = texts.into_iter().find(|text| text.path.starts_with("messages["));
+        Ok(first.map(|text| text.text.into_owned()).unwrap_or_default())
+    })
+    .await
 }
 
 async fn apply<R: Ask>(
@@ -134,7 +138,7 @@ async fn apply<R: Ask>(
     if !R::MASKABLE {
         return Err(Unmaskable::Operation);
     }
-    let first = first_message(inbound).map_err(|error| fault(&error))?;
+    let first = first_message(inbound).await.map_err(|error| fault(&error))?;
     let conversation = gateway.vaults.conversation(identity, &first);
     let mut body = inbound.request.body().clone();
     let mut findings = profile.sensitivity.findings.clone();
@@ -174,16 +178,20 @@ async fn look_again<R: Ask>(
     gateway: &Arc<Gateway>,
     inbound: &Inbound<R>,
     body: Bytes,
-    conversation: &Mutex<Conversation>,
+    conversation: &Arc<Mutex<Conversation>>,
 ) -> Result<(R, Profile), Unmaskable> {
     let request = R::parse(body).map_err(|error| fault(&error))?;
     let again = Inbound { request, headers: inbound.headers.clone(), trailer: inbound.trailer };
     let looked = classify(gateway, again).await.map_err(|error| fault(&error))?;
-    let mut profile = looked.profile;
-    let prompt = looked.inbound.prompt().map_err(|error| fault(&error))?;
-    discount(&mut profile.sensitivity.findings, &prompt, conversation);
-    drop(prompt);
-    Ok((looked.inbound.request, profile))
+    let (inbound, mut profile) = (looked.inbound, looked.profile);
+    let (bytes, conversation) = (inbound.request.body().len(), conversation.clone());
+    let discounted = apart(bytes, move || {
+        let prompt = inbound.prompt()?;
+        discount(&mut profile.sensitivity.findings, &prompt, &conversation);
+        drop(prompt);
+        Ok((inbound.request, profile))
+    });
+    discounted.await.map_err(|error| fault(&error))
 }
 
 fn unmasking(gateway: &Gateway, conversation: &Mutex<Conversation>, is_json: bool) -> Option<Unmasking> {
