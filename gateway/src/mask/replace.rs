@@ -320,7 +320,7 @@ impl Token<'_> {
             let (mut parts, mut start) = (Vec::new(), span.at.start);
             let inside = known.find_iter(&text[span.at.clone()]).map(|word| word.range());
             let words = inside.map(|word| word.start + span.at.start..word.end + span.at.start);
-            for word in words.chain([span.at.end..span.at.end]) {
+            for word in words.chain(std::iter::once(span.at.end..span.at.end)) {
                 if text[start..word.start].contains(char::is_alphanumeric) {
                     parts.push(Span { at: start..word.start, ..span.clone() });
                 }
@@ -342,9 +342,7 @@ impl Token<'_> {
                 Some(last) if span.at.start < last.at.end => {
                     // A secret stays one, whatever else lies over it.
                     let secret = |span: &Span| span.kind == EntityKind::Secret;
-                    if secret(&span) > secret(last)
-                        || secret(&span) == secret(last) && span.at.len() > last.at.len()
-                    {
+                    if (secret(&span), span.at.len()) > (secret(last), last.at.len()) {
                         (last.kind, last.entry) = (span.kind, span.entry);
                     }
                     last.at.end = last.at.end.max(span.at.end);
