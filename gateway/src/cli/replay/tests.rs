@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use policies::{
-    Availability, CallerFacts, Doubt, EntityKind, Finding, FindingSource, Label, Location, Money, Outcome,
-    Plan, PolicySet, Profile, RequestFacts, Rung, Sensitivity, Situation, Target, Task, Topic, Usage,
-    UsageSource, Verdict, Wants, review,
+    Availability, CallerFacts, Declassifier, Doubt, EntityKind, Finding, FindingSource, Label, Location,
+    Money, Outcome, Plan, PolicySet, Profile, RequestFacts, Rung, Sensitivity, Situation, Target, Task,
+    Topic, Usage, UsageSource, Verdict, Wants, review,
 };
 use router_model::measure::Rng;
 
@@ -145,6 +145,19 @@ fn served(rng: &mut Rng, id: usize, bench: &Bench) -> Row {
     // What may be masked clears here, as a replay takes it to.
     if let Some(masked) = bench.policy.presume_masked(&decision, &tightened, &situation) {
         decision = masked;
+    }
+    // A target that is not cleared hides that it could not be used then either, so a replay takes it for usable: where that
+    // alone kept a request from being masked, it would not be the same again.
+    let ready: Vec<Arc<Target>> = targets
+        .iter()
+        .map(|target| Arc::new(Target { availability: Availability::Ready, ..Target::clone(target) }))
+        .collect();
+    let usable = Situation { request: &request, caller: &caller, targets: &ready };
+    let offered = bench.policy.decide(&tightened, &usable);
+    let is_masked = matches!(&decision.outcome, Outcome::Serve(plan)
+        if plan.declassified.is_some_and(|declassified| declassified.by == Declassifier::Mask));
+    if !is_masked && bench.policy.presume_masked(&offered, &tightened, &usable).is_some() {
+        return served(rng, id, bench);
     }
     drift::tighten(&mut decision, tightening);
     let mut row = Row {
