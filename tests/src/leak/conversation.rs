@@ -184,7 +184,7 @@ impl Conversation {
         let canary = Canary::new(kind, rng);
         let phrase = disguise.apply(canary.before, &canary.value);
         let mut draft = Draft { place, phrase: &phrase, cuts: Vec::new(), rng };
-        if disguise == Disguise::SplitParts {
+        if disguise == Disguise::SplitParts && place.has_parts() {
             let (begin, parts) = (phrase.len() - canary.value.len(), draft.rng.usize(2..=PARTS_MAX));
             draft.cuts = (1..parts).map(|part| begin + canary.value.len() * part / parts).collect();
         }
