@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use policies::Location;
@@ -14,6 +15,9 @@ use crate::gateway::{Gateway, Parts};
 use crate::local::{LocalModel, Report};
 use crate::router::Exchanged;
 use crate::{encoder, server, telemetry};
+
+/// How long a stopping gateway waits for a model that is still being loaded.
+const LOADING_ENDS: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Options {
@@ -69,14 +73,23 @@ async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     watch_models(&gateway);
     #[cfg(unix)]
     reload_on_hangup(&gateway, options);
-    load_encoder(gateway.clone());
-    load_router_encoder(gateway.clone());
-    load_names(gateway.clone());
+    let loading =
+        [load_encoder(gateway.clone()), load_router_encoder(gateway.clone()), load_names(gateway.clone())];
     let ledger = gateway.ledger.clone();
     server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
+    ended(&loading.into_iter().flatten().collect::<Vec<_>>()).await;
     say(&format!("audit head: {}", ledger.audit_head()));
     say("stopped: every request is settled");
     Ok(())
+}
+
+/// Waits for threads that load a model: the process must not end under them, since the library that they are in is
+/// unloaded then. One that is still downloading is not waited for longer than [`LOADING_ENDS`].
+async fn ended(loading: &[JoinHandle<()>]) {
+    let until = Instant::now() + LOADING_ENDS;
+    while loading.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Says what the gateway will do, before it does it.
@@ -230,10 +243,15 @@ fn exchange_models(models: &[Arc<LocalModel>], config: Config) {
     }
 }
 
+fn spawn_loading(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.inspect_err(|error| say(&format!("{name}: there is no thread for it: {error}"))).ok()
+}
+
 /// Loads the embedded encoder, if one is configured, in the same way.
-fn load_encoder(gateway: Arc<Gateway>) {
+fn load_encoder(gateway: Arc<Gateway>) -> Option<JoinHandle<()>> {
     let Some(settings) = gateway.portfolio.encoder.as_ref().map(|encoder| encoder.config().clone()) else {
-        return;
+        return None;
     };
     say(&format!("local embedding model: {}", settings.model));
     let work = move || {
@@ -257,13 +275,11 @@ fn load_encoder(gateway: Arc<Gateway>) {
             encoder.set(loaded);
         }
     };
-    if let Err(error) = std::thread::Builder::new().name(String::from("load-encoder")).spawn(work) {
-        say(&format!("the local embedding model cannot be loaded: {error}"));
-    }
+    spawn_loading("load-encoder", work)
 }
 
 /// Loads the router model's encoder in the background; until it is there, and if it cannot be had, the features decide alone.
-fn load_router_encoder(gateway: Arc<Gateway>) {
+fn load_router_encoder(gateway: Arc<Gateway>) -> Option<JoinHandle<()>> {
     let work = move || {
         let loaded = match crate::router::encoder_source(&gateway.config) {
             Ok(None) => return,
@@ -279,13 +295,11 @@ fn load_router_encoder(gateway: Arc<Gateway>) {
             }
         }
     };
-    if let Err(error) = std::thread::Builder::new().name(String::from("load-router")).spawn(work) {
-        say(&format!("the router model's encoder cannot be loaded: {error}"));
-    }
+    spawn_loading("load-router", work)
 }
 
 /// Loads the model that finds names in the background. Until it is there, requests are in doubt where it is required.
-fn load_names(gateway: Arc<Gateway>) {
+fn load_names(gateway: Arc<Gateway>) -> Option<JoinHandle<()>> {
     let work = move || {
         let loaded = match crate::router::names_source(&gateway.config) {
             Ok(None) => return,
@@ -302,9 +316,7 @@ fn load_names(gateway: Arc<Gateway>) {
             Err(why) => say(&format!("names are not looked for: {why}")),
         }
     };
-    if let Err(error) = std::thread::Builder::new().name(String::from("load-names")).spawn(work) {
-        say(&format!("the names model cannot be loaded: {error}"));
-    }
+    spawn_loading("load-names", work)
 }
 
 /// Completes at SIGINT or SIGTERM.
