@@ -250,9 +250,7 @@ fn spawn_loading(name: &str, work: impl FnOnce() + Send + 'static) -> Option<Joi
 
 /// Loads the embedded encoder, if one is configured, in the same way.
 fn load_encoder(gateway: Arc<Gateway>) -> Option<JoinHandle<()>> {
-    let Some(settings) = gateway.portfolio.encoder.as_ref().map(|encoder| encoder.config().clone()) else {
-        return None;
-    };
+    let settings = gateway.portfolio.encoder.as_ref().map(|encoder| encoder.config().clone())?;
     say(&format!("local embedding model: {}", settings.model));
     let work = move || {
         let attempt = std::panic::AssertUnwindSafe(|| encoder::load(&gateway.config, &settings));
