@@ -17,7 +17,9 @@
 //!
 //! ```compile_fail
 //! // A request cannot be declared masked; only an offer makes one.
-//! let forged = policies::Masked { request: "secret", profile: todo!(), replaced: Default::default(), mark: Default::default() };
+//! fn forge(profile: policies::Profile) -> policies::Masked<&'static str> {
+//!     policies::Masked { request: "secret", profile, replaced: Default::default(), mark: Default::default() }
+//! }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
