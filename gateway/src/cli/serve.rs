@@ -67,16 +67,18 @@ async fn serve(config: Config, options: &Options) -> Result<(), CliError> {
     let admin = parts.admin.local_addr()?;
     let gateway = Gateway::build(config, parts.clock.clone()).map_err(|error| CliError::fault(&error))?;
     announce(&gateway);
+    // Before anybody is told that it listens: a signal that nobody waits for ends the process.
+    #[cfg(unix)]
+    reload_on_hangup(&gateway, options);
+    let stop = stop_signal();
     let scheme = if gateway.config.server.tls.is_some() { "https" } else { "http" };
     say(&format!("listening: {scheme}://{data}/v1 (clients), http://{admin}/metrics (admin)"));
     load_models(&gateway);
     watch_models(&gateway);
-    #[cfg(unix)]
-    reload_on_hangup(&gateway, options);
     let loading =
         [load_encoder(gateway.clone()), load_router_encoder(gateway.clone()), load_names(gateway.clone())];
     let ledger = gateway.ledger.clone();
-    server::serve(gateway, parts, stop_signal()).await.map_err(|error| CliError::fault(&error))?;
+    server::serve(gateway, parts, stop).await.map_err(|error| CliError::fault(&error))?;
     ended(&loading.into_iter().flatten().collect::<Vec<_>>()).await;
     say(&format!("audit head: {}", ledger.audit_head()));
     say("stopped: every request is settled");
@@ -317,12 +319,13 @@ fn load_names(gateway: Arc<Gateway>) -> Option<JoinHandle<()>> {
     spawn_loading("load-names", work)
 }
 
-/// Completes at SIGINT or SIGTERM.
-async fn stop_signal() {
+/// Completes at SIGINT or SIGTERM. Waits for SIGTERM from the call on, not only from the first poll.
+fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    async move {
+        #[cfg(unix)]
+        if let Ok(mut terminate) = terminate {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}
@@ -330,7 +333,7 @@ async fn stop_signal() {
             say("stopping: running requests may finish");
             return;
         }
+        let _ = tokio::signal::ctrl_c().await;
+        say("stopping: running requests may finish");
     }
-    let _ = tokio::signal::ctrl_c().await;
-    say("stopping: running requests may finish");
 }
